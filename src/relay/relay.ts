@@ -1,0 +1,240 @@
+/** The relay: accepts connections, keeps rooms, and sees that every limit holds. */
+import type { Socket, TCPSocketListener } from "bun";
+import { GoneReason } from "../protocol/entry.ts";
+import { type CodeName, ProtocolError } from "../protocol/errors.ts";
+import { FrameType } from "../protocol/frame.ts";
+import { encodeRemark, type Hello } from "../protocol/messages.ts";
+import { addressKey, hostPort } from "./address.ts";
+import { Connection, type Host, peerName } from "./connection.ts";
+import type { Limits } from "./limits.ts";
+import type { Report } from "./report.ts";
+import { Room } from "./room.ts";
+
+/** How often deadlines are looked at, in milliseconds. */
+const SWEEP_MS = 1000;
+/** How long a client may take to close its side after a CLOSE, in milliseconds. */
+const LINGER_MS = 2000;
+const NO_TOKEN = "00".repeat(16);
+
+export interface RelayOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly limits: Limits;
+  readonly report: Report;
+}
+
+export class Relay implements Host {
+  readonly limits: Limits;
+  readonly #report: Report;
+  readonly #listener: TCPSocketListener<Connection>;
+  readonly #connections = new Set<Connection>();
+  readonly #perAddress = new Map<string, number>();
+  readonly #rooms = new Map<string, Room>();
+  /** The connection that a client's token belongs to, by room and token. */
+  readonly #tokens = new Map<string, Connection>();
+  readonly #tokenOf = new Map<Connection, string>();
+  readonly #waiting: Room[] = [];
+  readonly #sweeper: Timer;
+  #lastNumber = 0;
+  #stopping: Promise<void> | undefined;
+
+  /** Starts to listen; throws what Bun.listen throws when it can't. */
+  constructor(options: RelayOptions) {
+    this.limits = options.limits;
+    this.#report = options.report;
+    this.#listener = Bun.listen<Connection>({
+      hostname: options.host,
+      port: options.port,
+      socket: {
+        open: (socket) => this.#open(socket),
+        data: (socket, chunk) => socket.data?.receive(chunk),
+        drain: (socket) => socket.data?.drain(),
+        close: (socket) => this.#closed(socket),
+        error: (socket) => socket.terminate(),
+        timeout: (socket) => socket.terminate(),
+      },
+    });
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#report.info(`listening on ${hostPort(options.host, this.port)}`);
+  }
+
+  get port(): number {
+    return this.#listener.port;
+  }
+
+  now(): number {
+    return performance.now();
+  }
+
+  #open(socket: Socket<Connection>): void {
+    const address = addressKey(socket.remoteAddress);
+    const fromAddress = this.#perAddress.get(address) ?? 0;
+    const { maxConnections, maxPerAddress } = this.limits;
+    if (this.#connections.size >= maxConnections) {
+      this.#turnAway(socket, "relay-full", `this relay's ${maxConnections} connections are in use`);
+      return;
+    }
+    if (fromAddress >= maxPerAddress) {
+      const why = `${maxPerAddress} connections from ${address} are open already`;
+      this.#turnAway(socket, "address-full", why);
+      return;
+    }
+    socket.setNoDelay(true);
+    this.#perAddress.set(address, fromAddress + 1);
+    this.#lastNumber = (this.#lastNumber + 1) % 0x1_0000_0000;
+    const connection = new Connection(socket, this.#lastNumber, peerName(socket), this);
+    socket.data = connection;
+    this.#connections.add(connection);
+    this.#report.info(`${connection.peer} connected`);
+  }
+
+  /** Refuses a connection before it costs anything. */
+  #turnAway(socket: Socket<Connection>, code: CodeName, why: string): void {
+    this.#report.refusal(`${peerName(socket)} refused (${code}): ${why}`);
+    socket.timeout(LINGER_MS / 1000);
+    socket.end(encodeRemark(FrameType.CLOSE, code, `${why}; try again later`));
+  }
+
+  #closed(socket: Socket<Connection>): void {
+    const connection = socket.data;
+    if (connection === undefined) return;
+    connection.closed();
+    this.#connections.delete(connection);
+    const address = addressKey(socket.remoteAddress);
+    const left = (this.#perAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#perAddress.set(address, left);
+    else this.#perAddress.delete(address);
+    this.#leave(connection);
+    const seconds = Math.round((this.now() - connection.openedAt) / 1000);
+    this.#report.info(
+      `${connection.peer} disconnected after ${seconds} s, ${connection.entriesSent} entries sent`,
+    );
+  }
+
+  join(connection: Connection, hello: Hello): Room {
+    const key = Buffer.from(hello.roomId).toString("hex");
+    const token = Buffer.from(hello.token).toString("hex");
+    const known = `${key} ${token}`;
+    const earlier = this.#tokens.get(known);
+    if (earlier !== undefined) this.#replace(earlier);
+    const room = this.#rooms.get(key) ?? this.#makeRoom(key);
+    if (token !== NO_TOKEN) {
+      this.#tokens.set(known, connection);
+      this.#tokenOf.set(connection, known);
+    }
+    room.add(connection);
+    this.#report.info(`${connection.peer} joined room ${key.slice(0, 8)} (${room.size} there)`);
+    return room;
+  }
+
+  /** A client came back before its old connection was known dead: that one must not speak again. */
+  #replace(earlier: Connection): void {
+    earlier.goneReason = GoneReason.REPLACED;
+    earlier.close("replaced", "the same client has connected again");
+    this.#leave(earlier);
+  }
+
+  /** Takes a connection out of its room, if it is in one still. */
+  #leave(connection: Connection): void {
+    const room = connection.room;
+    if (room === undefined || connection.memberIndex < 0) return;
+    room.remove(connection);
+    connection.memberIndex = -1;
+    const known = this.#tokenOf.get(connection);
+    if (known !== undefined) {
+      this.#tokenOf.delete(connection);
+      this.#tokens.delete(known);
+    }
+    if (room.size === 0) room.emptySince = this.now();
+    if (connection.entriesSent > 0) {
+      room.append(FrameType.GONE, connection.number, Uint8Array.of(connection.goneReason), 0, 1);
+    }
+  }
+
+  #makeRoom(key: string): Room {
+    if (this.#rooms.size >= this.limits.maxRooms && !this.#forgetEmptiest()) {
+      throw new ProtocolError(
+        "rooms-full",
+        `this relay's ${this.limits.maxRooms} rooms are in use; try again later`,
+      );
+    }
+    const room = new Room(key, this.limits.ringBytes, (waiting) => this.#serveSoon(waiting));
+    this.#rooms.set(key, room);
+    return room;
+  }
+
+  /** Makes place by forgetting the room that has been empty longest: false where none is. */
+  #forgetEmptiest(): boolean {
+    let longest: Room | undefined;
+    for (const room of this.#rooms.values()) {
+      if (room.size === 0 && (longest === undefined || room.emptySince < longest.emptySince)) {
+        longest = room;
+      }
+    }
+    return longest !== undefined && this.#rooms.delete(longest.key);
+  }
+
+  /** Serves a room's readers once, after all that this turn of the event loop brings. */
+  #serveSoon(room: Room): void {
+    this.#waiting.push(room);
+    if (this.#waiting.length === 1) setImmediate(this.#serve);
+  }
+
+  readonly #serve = () => {
+    for (const room of this.#waiting) room.flush();
+    this.#waiting.length = 0;
+  };
+
+  refused(connection: Connection, code: CodeName, why: string): void {
+    const verb = code === "rate-limited" ? "slowed down" : "refused";
+    this.#report.refusal(`${connection.peer} ${verb} (${code}): ${why}`);
+  }
+
+  #sweep(): void {
+    const now = this.now();
+    const { handshakeSeconds, pingSeconds, roomSeconds } = this.limits;
+    for (const connection of this.#connections) {
+      const silent = now - connection.heardAt;
+      if (connection.state === "closing") {
+        if (now - connection.closingAt > LINGER_MS) connection.terminate();
+      } else if (connection.state === "hello") {
+        if (now - connection.openedAt > handshakeSeconds * 1000) {
+          connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
+        }
+      } else if (silent > pingSeconds * 2000) {
+        connection.goneReason = GoneReason.TIMEOUT;
+        connection.close("idle-timeout", `no sign of life for ${pingSeconds * 2} s`);
+      } else if (silent > pingSeconds * 1000 && now - connection.pingedAt > pingSeconds * 1000) {
+        connection.ping(now);
+      }
+    }
+    for (const room of this.#rooms.values()) {
+      if (room.size === 0 && now - room.emptySince > roomSeconds * 1000) {
+        this.#rooms.delete(room.key);
+      }
+    }
+    this.#report.sweep();
+  }
+
+  /** Stops listening, tells every client, waits a little for what they have not been sent. */
+  stop(why: string): Promise<void> {
+    this.#stopping ??= this.#stop(why);
+    return this.#stopping;
+  }
+
+  async #stop(why: string): Promise<void> {
+    this.#report.info(`${why}: closing ${this.#connections.size} connections`);
+    this.#listener.stop();
+    this.#serve();
+    const deadline = this.now() + LINGER_MS;
+    const undrained = () => [...this.#connections].some((c) => c.state === "open" && !c.drained);
+    while (undrained() && this.now() < deadline) await Bun.sleep(10);
+    for (const connection of this.#connections) {
+      connection.close("shutdown", "the relay is shutting down");
+    }
+    while (this.#connections.size > 0 && this.now() < deadline + 500) await Bun.sleep(10);
+    clearInterval(this.#sweeper);
+    for (const connection of this.#connections) connection.terminate();
+    this.#report.info("stopped");
+  }
+}

@@ -1,0 +1,46 @@
+/** The relay's log: plain words, and no way for a flood of refusals to flood the disk. */
+import { createConsola } from "consola";
+
+/** Refusals written in a second; the rest are counted. */
+const REFUSALS_PER_SECOND = 20;
+
+export interface Report {
+  info(line: string): void;
+  refusal(line: string): void;
+  /** Called about once a second. */
+  sweep(): void;
+}
+
+export class ConsoleReport implements Report {
+  readonly #log = createConsola({
+    level: 3,
+    reporters: [
+      {
+        log: ({ date, type, args }) =>
+          process.stdout.write(`${date.toISOString()} ${type} ${args.join(" ")}\n`),
+      },
+    ],
+  });
+  readonly #quiet: boolean;
+  #refusals = 0;
+
+  /** @param detail "quiet" leaves out what every single client does */
+  constructor(detail: "all" | "quiet") {
+    this.#quiet = detail === "quiet";
+  }
+
+  info(line: string): void {
+    if (!this.#quiet) this.#log.info(line);
+  }
+
+  refusal(line: string): void {
+    this.#refusals += 1;
+    if (this.#refusals <= REFUSALS_PER_SECOND) this.#log.warn(line);
+  }
+
+  sweep(): void {
+    const unsaid = this.#refusals - REFUSALS_PER_SECOND;
+    if (unsaid > 0) this.#log.warn(`${unsaid} more clients refused or slowed in the last second`);
+    this.#refusals = 0;
+  }
+}

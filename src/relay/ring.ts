@@ -1,0 +1,132 @@
+/**
+ * A room's log: a bounded ring of entries, laid out once as the frames that clients read.
+ *
+ * Positions are absolute byte counts since the log began; a position modulo the capacity is the
+ * place in the buffer. An entry may lie across the buffer's end, since clients read a byte stream:
+ * such a slice takes two writes instead of one.
+ */
+import { ENTRY_HEADER_BYTES, encodeEntryHeader } from "../protocol/entry.ts";
+
+/** One slot of the index for so many bytes of the ring: smaller entries fill the index first. */
+const BYTES_PER_SLOT = 64;
+
+export class Ring {
+  /** The entries' bytes. Readers take slices of it and change nothing. */
+  readonly bytes: Uint8Array;
+  readonly capacity: number;
+  readonly #mask: number;
+  /** Where the entry with sequence number s begins, at s modulo the number of slots. */
+  readonly #starts: Float64Array;
+  readonly #slotMask: number;
+  readonly #header = new Uint8Array(ENTRY_HEADER_BYTES);
+  #oldestSeq = 1;
+  #nextSeq = 1;
+  #tail = 0;
+  #head = 0;
+
+  /** @param capacity bytes; rounded up to a power of two, at least 4,096 */
+  constructor(capacity: number) {
+    this.capacity = 2 ** Math.ceil(Math.log2(Math.max(4096, capacity)));
+    this.#mask = this.capacity - 1;
+    this.bytes = new Uint8Array(this.capacity);
+    const slots = this.capacity / BYTES_PER_SLOT;
+    this.#starts = new Float64Array(slots);
+    this.#slotMask = slots - 1;
+  }
+
+  /** Sequence number of the oldest entry held; equals `nextSeq` when none is. */
+  get oldestSeq(): number {
+    return this.#oldestSeq;
+  }
+
+  /** Sequence number that the next entry will get; the first ever is 1. */
+  get nextSeq(): number {
+    return this.#nextSeq;
+  }
+
+  /** Position of the oldest byte held. */
+  get tail(): number {
+    return this.#tail;
+  }
+
+  /** Position after the newest byte. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** The place of a position in `bytes`. */
+  place(position: number): number {
+    return position % this.capacity;
+  }
+
+  /**
+   * Appends an entry whose body is `source` from `start` to `end`, overwriting the oldest ones.
+   * @returns its sequence number
+   */
+  append(type: number, from: number, source: Uint8Array, start: number, end: number): number {
+    const total = ENTRY_HEADER_BYTES + end - start;
+    while (
+      this.#head + total - this.#tail > this.capacity ||
+      this.#nextSeq - this.#oldestSeq > this.#slotMask
+    ) {
+      this.#oldestSeq += 1;
+      this.#tail = this.positionOf(this.#oldestSeq);
+    }
+    const seq = this.#nextSeq;
+    this.#starts[seq & this.#slotMask] = this.#head;
+    encodeEntryHeader(this.#header, type, seq, from, end - start);
+    this.#put(this.#header, 0, ENTRY_HEADER_BYTES);
+    this.#put(source, start, end);
+    this.#nextSeq = seq + 1;
+    return seq;
+  }
+
+  /** Where entry `seq` begins; the head for `nextSeq`. `seq` must be held or be `nextSeq`. */
+  positionOf(seq: number): number {
+    return seq === this.#nextSeq ? this.#head : (this.#starts[seq & this.#slotMask] as number);
+  }
+
+  /** Sequence number of the entry that holds the byte at `position` (tail ≤ position < head). */
+  seqAt(position: number): number {
+    let low = this.#oldestSeq;
+    let high = this.#nextSeq - 1;
+    while (low < high) {
+      const middle = Math.ceil((low + high) / 2);
+      if (this.positionOf(middle) <= position) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** Copies the bytes from position `from` to position `to`. */
+  copy(from: number, to: number): Uint8Array {
+    const out = new Uint8Array(to - from);
+    const place = this.place(from);
+    const first = Math.min(out.length, this.capacity - place);
+    out.set(this.bytes.subarray(place, place + first));
+    out.set(this.bytes.subarray(0, out.length - first), first);
+    return out;
+  }
+
+  #put(source: Uint8Array, start: number, end: number): void {
+    const place = this.place(this.#head);
+    const first = Math.min(end - start, this.capacity - place);
+    // Short runs byte by byte: a subarray would be garbage for every message.
+    if (end - start <= SHORT_RUN) {
+      for (let i = 0; i < end - start; i++) {
+        this.bytes[(place + i) & this.#mask] = source[start + i] as number;
+      }
+    } else {
+      copyRun(source, start, start + first, this.bytes, place);
+      if (start + first < end) copyRun(source, start + first, end, this.bytes, 0);
+    }
+    this.#head += end - start;
+  }
+}
+
+/** Up to here a loop is as quick as a call into the runtime, in bytes. */
+const SHORT_RUN = 64;
+
+function copyRun(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
+  to.set(from.subarray(start, end), at);
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The load generator of the benchmark: one publisher, many subscribers, one thread, epoll. It
+ * speaks this project's protocol (vcc), Redis's (redis) and NATS's (nats) and treats all alike:
+ * it counts whole messages by their bytes and keeps WINDOW messages in flight, a message being in
+ * flight until the last subscriber has it.
+ *
+ * Usage: load PROTOCOL PORT SUBSCRIBERS BYTES WINDOW MILLISECONDS
+ *        load PROTOCOL PORT CONNECTIONS idle      (holds them until stdin ends)
+ * Prints one JSON object.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define INBUF (512 * 1024)
+#define MAX_SAMPLES 2000000
+#define MAX_BATCH 512
+
+enum protocol { VCC, REDIS, NATS };
+
+struct subscriber {
+	int fd;
+	uint64_t bytes;
+	uint64_t messages;
+};
+
+static enum protocol protocol;
+static int port;
+static uint8_t in[INBUF];
+
+static void die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(70);
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+static void send_all(int fd, const void *bytes, size_t n)
+{
+	if (send(fd, bytes, n, MSG_NOSIGNAL) != (ssize_t)n)
+		die("the server does not take a short greeting: %s", strerror(errno));
+}
+
+static void read_exactly(int fd, size_t n)
+{
+	while (n > 0) {
+		ssize_t got = read(fd, in, n < INBUF ? n : INBUF);
+
+		if (got <= 0)
+			die("the server closed during the greeting");
+		n -= got;
+	}
+}
+
+static void read_until(int fd, const char *end)
+{
+	size_t have = 0, want = strlen(end);
+
+	while (have < want || memcmp(in + have - want, end, want)) {
+		if (have == INBUF || read(fd, in + have, 1) != 1)
+			die("the server closed during the greeting");
+		have++;
+	}
+}
+
+static int dial(int subscribes)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port) };
+	uint8_t hello[5 + 81] = { 0, 0, 0, 82, 0x01, 'V', 'C', 'C', '1', 0, 1, 0, 1, 'b', 'e', 'n', 'c', 'h' };
+	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+
+	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		die("can't connect to port %d: %s", port, strerror(errno));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (protocol == VCC) {
+		send_all(fd, hello, sizeof(hello));
+		read_exactly(fd, 5 + 53);
+	} else if (protocol == REDIS && subscribes) {
+		send_all(fd, "SUBSCRIBE bench\r\n", 17);
+		read_exactly(fd, strlen("*3\r\n$9\r\nsubscribe\r\n$5\r\nbench\r\n:1\r\n"));
+	} else if (protocol == NATS) {
+		static const char hi[] = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
+
+		read_until(fd, "\r\n");
+		send_all(fd, hi, sizeof(hi) - 1);
+		if (subscribes)
+			send_all(fd, "SUB bench 1\r\n", 13);
+		send_all(fd, "PING\r\n", 6);
+		read_until(fd, "PONG\r\n");
+	}
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+/* One message as it is published; returns its length. */
+static size_t publication(uint8_t *out, int bytes)
+{
+	int n = 0;
+
+	if (protocol == VCC) {
+		uint32_t be = htonl(1 + bytes);
+
+		memcpy(out, &be, 4);
+		out[4] = 0x02;
+		n = 5;
+	} else if (protocol == REDIS) {
+		n = sprintf((char *)out, "*3\r\n$7\r\nPUBLISH\r\n$5\r\nbench\r\n$%d\r\n", bytes);
+	} else {
+		n = sprintf((char *)out, "PUB bench %d\r\n", bytes);
+	}
+	memset(out + n, 'x', bytes);
+	n += bytes;
+	if (protocol != VCC)
+		n += sprintf((char *)out + n, "\r\n");
+	return n;
+}
+
+/* The length of one message as a subscriber gets it. */
+static size_t delivery(int bytes)
+{
+	char text[128];
+
+	if (protocol == VCC)
+		return 17 + bytes;
+	if (protocol == REDIS)
+		return sprintf(text, "*3\r\n$7\r\nmessage\r\n$5\r\nbench\r\n$%d\r\n", bytes) + bytes + 2;
+	return sprintf(text, "MSG bench 1 %d\r\n", bytes) + bytes + 2;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void hold(int count)
+{
+	for (int i = 0; i < count; i++)
+		dial(1);
+	printf("{\"connections\":%d}\n", count);
+	fflush(stdout);
+	while (read(0, in, INBUF) > 0)
+		;
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit files = { 20000, 20000 };
+	struct epoll_event ev, events[1024];
+	struct subscriber *subs;
+	uint8_t *batch;
+	uint32_t *samples = malloc(MAX_SAMPLES * sizeof(*samples));
+	uint64_t start, end, sent = 0, delivered = 0, out_at = 0, sent_at = 0, sampled = 0;
+	size_t message, whole;
+	int count, bytes, window, publisher, ep, writable = 1;
+
+	if (argc != 7 && argc != 5)
+		die("usage: see the head of load.c");
+	setrlimit(RLIMIT_NOFILE, &files);
+	protocol = !strcmp(argv[1], "redis") ? REDIS : !strcmp(argv[1], "nats") ? NATS : VCC;
+	port = atoi(argv[2]);
+	count = atoi(argv[3]);
+	if (argc == 5) {
+		hold(count);
+		return 0;
+	}
+	bytes = atoi(argv[4]);
+	window = atoi(argv[5]);
+	subs = calloc(count, sizeof(*subs));
+	batch = malloc((size_t)MAX_BATCH * (bytes + 64));
+	message = publication(batch, bytes);
+	for (int i = 1; i < MAX_BATCH; i++)
+		memcpy(batch + i * message, batch, message);
+	whole = delivery(bytes);
+	ep = epoll_create1(0);
+	for (int i = 0; i < count; i++) {
+		subs[i].fd = dial(1);
+		ev.events = EPOLLIN;
+		ev.data.ptr = &subs[i];
+		epoll_ctl(ep, EPOLL_CTL_ADD, subs[i].fd, &ev);
+	}
+	publisher = dial(0);
+	ev.events = EPOLLIN | EPOLLOUT | EPOLLET;
+	ev.data.ptr = NULL;
+	epoll_ctl(ep, EPOLL_CTL_ADD, publisher, &ev);
+	/* What an earlier run left in the server's buffers is none of this one's. */
+	usleep(300000);
+	for (int i = 0; i < count; i++)
+		while (recv(subs[i].fd, NULL, 1 << 30, MSG_TRUNC) > 0)
+			;
+	start = now_ns();
+	end = start + strtoull(argv[6], NULL, 10) * 1000000ull;
+	while (now_ns() < end) {
+		uint64_t complete = delivered / count;
+		/* out_at counts bytes; a message partly written counts as sent. */
+		uint64_t may = (complete + window) * message;
+		int n;
+
+		while (writable && out_at < may) {
+			size_t at = out_at % (MAX_BATCH * message);
+			size_t length = MAX_BATCH * message - at;
+			ssize_t took;
+
+			if (length > may - out_at)
+				length = may - out_at;
+			if (window == 1)
+				sent_at = now_ns();
+			took = send(publisher, batch + at, length, MSG_NOSIGNAL);
+			if (took < 0 && errno != EAGAIN)
+				die("publisher: %s", strerror(errno));
+			if (took > 0)
+				out_at += took;
+			writable = took == (ssize_t)length;
+		}
+		sent = out_at / message;
+		n = epoll_wait(ep, events, 1024, 100);
+		for (int i = 0; i < n; i++) {
+			struct subscriber *s = events[i].data.ptr;
+			ssize_t got;
+
+			if (s == NULL) {
+				if (events[i].events & EPOLLOUT)
+					writable = 1;
+				while ((got = read(publisher, in, INBUF)) > 0)
+					;
+				if (got == 0)
+					die("the server closed the publisher");
+				continue;
+			}
+			/* MSG_TRUNC: count and discard in the kernel, so that the server is the limit. */
+			got = recv(s->fd, NULL, 1 << 30, MSG_TRUNC);
+			if (got == 0)
+				die("the server closed a subscriber");
+			if (got < 0)
+				continue;
+			s->bytes += got;
+			delivered += s->bytes / whole - s->messages;
+			s->messages = s->bytes / whole;
+		}
+		if (window == 1 && delivered / count > complete && sampled < MAX_SAMPLES)
+			samples[sampled++] = now_ns() - sent_at;
+	}
+	end = now_ns();
+	qsort(samples, sampled, sizeof(*samples), by_value);
+	printf("{\"seconds\":%.3f,\"published\":%llu,\"deliveries\":%llu,\"p50us\":%.1f,\"p99us\":%.1f}\n",
+	       (end - start) / 1e9, (unsigned long long)sent, (unsigned long long)delivered,
+	       sampled ? samples[sampled / 2] / 1e3 : 0, sampled ? samples[sampled * 99 / 100] / 1e3 : 0);
+	return 0;
+}
