@@ -1,0 +1,389 @@
+/**
+ * One person in one room: joins, says, hears, and comes back after a broken connection without
+ * losing or repeating anything.
+ *
+ * Data moves one way round: say → outbox → seal → link → relay → link → open → events.
+ */
+import { EXIT, type ExitCode } from "../cli/exit.ts";
+import type { Endpoint } from "../cli/values.ts";
+import { type Backend, DeviceError } from "../crypto/backend.ts";
+import type { Entry } from "../protocol/entry.ts";
+import {
+  ENVELOPE_OVERHEAD_BYTES,
+  OpeningSessions,
+  PAYLOAD_AT,
+  SealingSession,
+} from "../protocol/envelope.ts";
+import { type CodeName, codeName, ProtocolError } from "../protocol/errors.ts";
+import { FrameType, MAX_FRAME } from "../protocol/frame.ts";
+import {
+  type Missed,
+  type Remark,
+  type Start,
+  TOKEN_BYTES,
+  VERSION,
+  type Welcome,
+} from "../protocol/messages.ts";
+import {
+  decodePayload,
+  encodePayload,
+  largestText,
+  type Payload,
+  SENDER_BYTES,
+} from "../protocol/payload.ts";
+import type { ChatEvent, Warning } from "./events.ts";
+import { harmless } from "./harmless.ts";
+import { HOST_UNKNOWN, Link, type LinkHandler } from "./link.ts";
+import { Outbox, type Outgoing } from "./outbox.ts";
+import { Presence } from "./presence.ts";
+import { Roster } from "./roster.ts";
+import { utf8Bytes } from "./text.ts";
+
+export interface ChatOptions {
+  readonly endpoint: Endpoint;
+  readonly roomKey: Uint8Array;
+  readonly roomId: Uint8Array;
+  readonly nick: string;
+  readonly backend: Backend;
+  /** Entries of before the join that are wanted. */
+  readonly history: number;
+  /** How long to go without a connection before giving up, in milliseconds. */
+  readonly patienceMs: number;
+  readonly onEvent: (event: ChatEvent) => void;
+}
+
+/** Messages sent and not yet acknowledged, at most. */
+const WINDOW = 128;
+const FIRST_RETRY_MS = 300;
+const LAST_RETRY_MS = 15_000;
+/** How long the own leave may take to come back, in milliseconds. */
+const LEAVE_MS = 1000;
+/** Senders whose last message number is remembered. */
+const MAX_SENDERS = 4096;
+
+/** After these a new try can't go better. */
+const HOPELESS: Partial<Record<CodeName, ExitCode>> = {
+  version: EXIT.PROTOCOL,
+  malformed: EXIT.PROTOCOL,
+  "too-large": EXIT.PROTOCOL,
+};
+
+export class Chat implements LinkHandler {
+  readonly sender: string;
+  readonly roster = new Roster();
+  readonly #options: ChatOptions;
+  readonly #senderBytes = crypto.getRandomValues(new Uint8Array(SENDER_BYTES));
+  readonly #token = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
+  readonly #outbox = new Outbox();
+  readonly #opening: OpeningSessions;
+  readonly #presence = new Presence(() => this.#sendPresence("here"));
+  /** The highest message number that each sender was heard with: lower ones are repeats. */
+  readonly #numbers = new Map<string, number>();
+  #nick: string;
+  #link: Link | undefined;
+  #sealing: SealingSession | undefined;
+  #logId: Uint8Array | undefined;
+  #lastSeq = 0;
+  /** Entries before this one were there when this connection began. */
+  #liveFrom = Number.POSITIVE_INFINITY;
+  /** Entries before this one were there when this client joined. */
+  #joinedAt = Number.POSITIVE_INFINITY;
+  /** Called when the own leave has come back in the log. */
+  #leaving: (() => void) | undefined;
+  #maxFrame = MAX_FRAME;
+  #attempt = 0;
+  #downSince = performance.now();
+  #retry: Timer | undefined;
+  #ended = false;
+
+  constructor(options: ChatOptions) {
+    this.#options = options;
+    this.#nick = options.nick;
+    this.sender = Buffer.from(this.#senderBytes).toString("hex");
+    this.#opening = new OpeningSessions(options.backend, options.roomKey, options.roomId);
+  }
+
+  get nick(): string {
+    return this.#nick;
+  }
+
+  /** Messages that no acknowledgement has come for. */
+  get undelivered(): number {
+    return this.#outbox.size;
+  }
+
+  /** True while no acknowledgement of message `number` has come. */
+  isWaiting(number: number): boolean {
+    return this.#outbox.waiting.some((outgoing) => outgoing.number === number);
+  }
+
+  /** True while more messages may be handed in without filling memory. */
+  get ready(): boolean {
+    return this.#outbox.size < WINDOW;
+  }
+
+  get connected(): boolean {
+    return this.#sealing !== undefined;
+  }
+
+  /** Greatest text that goes into one message here, in bytes of UTF-8. */
+  get maxTextBytes(): number {
+    return largestText(this.#maxFrame - 1 - ENVELOPE_OVERHEAD_BYTES, utf8Bytes(this.#nick));
+  }
+
+  start(): void {
+    this.#attempt += 1;
+    this.#emit({ type: "connecting", attempt: this.#attempt });
+    const { endpoint, roomId } = this.#options;
+    const { min, max } = VERSION;
+    const hello = { minVersion: min, maxVersion: max, roomId, token: this.#token };
+    this.#link = new Link(endpoint, { ...hello, start: this.#start() }, this);
+  }
+
+  #start(): Start {
+    if (this.#logId !== undefined) {
+      return { kind: "after", logId: this.#logId, seq: this.#lastSeq };
+    }
+    const count = this.#options.history;
+    return count > 0 ? { kind: "last", count } : { kind: "now" };
+  }
+
+  /** Sends a message, or keeps it until there is a connection. @returns its number */
+  say(kind: "text" | "action", text: string): number {
+    const time = Date.now();
+    const { number } = this.#outbox.add({ kind, nick: this.#nick, text, time });
+    this.#guard(() => this.#sendWaiting());
+    return number;
+  }
+
+  rename(nick: string): void {
+    const former = this.#nick;
+    this.#nick = nick;
+    this.#outbox.add({ kind: "nick", nick, text: former, time: Date.now() });
+    this.#guard(() => this.#sendWaiting());
+  }
+
+  /** Takes leave, sees that it arrives, and closes. */
+  async stop(): Promise<void> {
+    if (this.connected) {
+      const heard = new Promise<void>((resolve) => {
+        this.#leaving = resolve;
+      });
+      this.#guard(() => this.#sendPresence("leave"));
+      await Promise.race([heard, Bun.sleep(LEAVE_MS)]);
+    }
+    this.#end();
+  }
+
+  welcome(welcome: Welcome): void {
+    this.#guard(() => {
+      const { backend, roomKey, roomId } = this.#options;
+      const returning = this.#logId !== undefined;
+      if (welcome.newLog) this.roster.clear();
+      this.#logId = welcome.logId;
+      this.#lastSeq = welcome.start - 1;
+      this.#liveFrom = welcome.next;
+      if (!returning) this.#joinedAt = welcome.next;
+      else if (welcome.newLog) this.#joinedAt = welcome.start;
+      this.#maxFrame = welcome.maxFrame;
+      this.#sealing = new SealingSession(backend, roomKey, roomId);
+      this.#attempt = 0;
+      const history = welcome.next - welcome.start;
+      this.#emit({ type: "connected", history, newLog: welcome.newLog });
+      this.#outbox.rewind();
+      this.#sendPresence("join");
+      this.#sendWaiting();
+    });
+  }
+
+  entry(entry: Entry): void {
+    this.#guard(() => {
+      this.#lastSeq = entry.seq;
+      const opened = this.#opening.open(entry.body);
+      if (opened.verdict === "forged") {
+        this.#warn("forged", `entry ${entry.seq} is not authentic: altered, or from no member`);
+      } else if (opened.verdict === "replayed") {
+        this.#warn("replayed", `entry ${entry.seq} was repeated or put out of order; not shown`);
+      } else {
+        if (opened.skipped > 0) {
+          this.#warn(
+            "skipped",
+            `${opened.skipped} entries of a sender are missing before ${entry.seq}`,
+          );
+        }
+        this.#heard(entry, opened.buffer, opened.end);
+      }
+      this.#sendWaiting();
+    });
+  }
+
+  #heard(entry: Entry, buffer: Uint8Array, end: number): void {
+    let payload: Payload;
+    try {
+      payload = decodePayload(buffer, PAYLOAD_AT, end);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#warn("malformed", `entry ${entry.seq}: ${error.message}`);
+      return;
+    }
+    const sender = Buffer.from(payload.sender).toString("hex");
+    const own = sender === this.sender;
+    const isNew = payload.number === 0 || this.#firstTime(sender, payload.number);
+    if (own && payload.number > 0) this.#delivered(entry.seq, payload.number);
+    if (own && payload.kind === "leave") this.#leaving?.();
+    const history = entry.seq < this.#joinedAt;
+    const news = history ? payload.number > 0 : this.#updateRoster(payload, sender, own, entry);
+    // A message that is not new was sent again, its first copy not being known to have arrived.
+    if (!isNew || !news) return;
+    const { kind, nick, text, time } = payload;
+    const name = this.roster.nameOf(sender, nick);
+    const said = { seq: entry.seq, sender, nick, name, time, own, history };
+    this.#emit({ type: "said", kind, text, ...said });
+  }
+
+  /** Notes who is here: false for a presence that is no news. */
+  #updateRoster(payload: Payload, sender: string, own: boolean, entry: Entry): boolean {
+    const { kind, nick } = payload;
+    if (kind === "leave") return this.roster.left(sender);
+    const isNew = this.roster.heard(sender, nick, entry.from);
+    if (kind === "join" && !own) this.#presence.askedFor(this.roster.size);
+    return isNew || (kind !== "join" && kind !== "here");
+  }
+
+  #firstTime(sender: string, number: number): boolean {
+    const last = this.#numbers.get(sender) ?? 0;
+    this.#numbers.delete(sender);
+    this.#numbers.set(sender, Math.max(last, number));
+    if (this.#numbers.size > MAX_SENDERS) {
+      for (const oldest of this.#numbers.keys()) {
+        this.#numbers.delete(oldest);
+        break;
+      }
+    }
+    return number > last;
+  }
+
+  #delivered(seq: number, number: number): void {
+    const numbers = this.#outbox.acknowledge(number).map((outgoing) => outgoing.number);
+    if (numbers.length > 0) this.#emit({ type: "delivered", seq, numbers });
+  }
+
+  gone(entry: Entry): void {
+    this.#lastSeq = entry.seq;
+    const member = this.roster.gone(entry.from);
+    if (member !== undefined && member.sender !== this.sender) {
+      const name = this.roster.nameOf(member.sender, member.nick);
+      this.#emit({ type: "lost", name, sender: member.sender });
+    }
+    this.#guard(() => this.#sendWaiting());
+  }
+
+  missed(missed: Missed): void {
+    this.#guard(() => {
+      this.#lastSeq = missed.first + missed.count - 1;
+      this.#opening.excuseGaps();
+      this.#emit({ type: "missed", ...missed });
+      // Own entries may be among them: sent again, they are recognised by whoever has them.
+      this.#outbox.rewind();
+      this.#sendWaiting();
+    });
+  }
+
+  notice(remark: Remark): void {
+    this.#emit({ type: "notice", text: harmless(remark.text) });
+  }
+
+  down(why: string, remark: Remark | undefined): void {
+    if (this.#ended) return;
+    this.#link = undefined;
+    this.#presence.cancel();
+    if (this.#sealing !== undefined) {
+      this.#sealing.close();
+      this.#sealing = undefined;
+      this.#downSince = performance.now();
+    }
+    const code = remark === undefined ? undefined : codeName(remark.code);
+    const hopeless = code === undefined ? undefined : HOPELESS[code];
+    const said = harmless(why);
+    if (hopeless !== undefined) {
+      this.#fail(hopeless, `the relay refused: ${said}`);
+      return;
+    }
+    const delay = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.max(0, this.#attempt - 1));
+    const retryMs = Math.round(delay * (0.75 + Math.random() / 2));
+    const { patienceMs, endpoint } = this.#options;
+    if (performance.now() + retryMs - this.#downSince > patienceMs) {
+      const exitCode = why === HOST_UNKNOWN ? EXIT.NOHOST : EXIT.UNAVAILABLE;
+      this.#fail(exitCode, `no connection to ${endpoint.host} port ${endpoint.port}: ${said}`);
+      return;
+    }
+    this.#emit({ type: "disconnected", why: said, retryMs });
+    this.#retry = setTimeout(() => this.start(), retryMs);
+  }
+
+  /** Sends what waits, once all entries of before this connection are known. */
+  #sendWaiting(): void {
+    if (this.#sealing === undefined || this.#lastSeq + 1 < this.#liveFrom) return;
+    for (;;) {
+      const outgoing = this.#outbox.next();
+      if (outgoing === undefined) return;
+      this.#send(outgoing);
+    }
+  }
+
+  #send(outgoing: Outgoing): void {
+    const link = this.#link;
+    const sealing = this.#sealing;
+    if (link === undefined || sealing === undefined) return;
+    if (utf8Bytes(outgoing.text) > this.maxTextBytes && outgoing.kind !== "nick") {
+      this.#warn("undeliverable", `message ${outgoing.number} is too long for this relay`);
+      this.#outbox.drop(outgoing.number);
+      return;
+    }
+    const payload = { ...outgoing, sender: this.#senderBytes };
+    link.send(
+      FrameType.SEND,
+      sealing.seal((buffer, at) => encodePayload(payload, buffer, at)),
+    );
+  }
+
+  #sendPresence(kind: "join" | "leave" | "here"): void {
+    this.#send({ kind, number: 0, nick: this.#nick, text: "", time: Date.now() });
+  }
+
+  #warn(warning: Warning, text: string): void {
+    this.#emit({ type: "warning", warning, text });
+  }
+
+  #emit(event: ChatEvent): void {
+    if (!this.#ended) this.#options.onEvent(event);
+  }
+
+  /** A device that was asked for by its path has failed: there is no going on without it. */
+  #guard(action: () => void): void {
+    if (this.#ended) return;
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      this.#fail(EXIT.IOERR, error.message);
+    }
+  }
+
+  #fail(exitCode: ExitCode, why: string): void {
+    this.#emit({ type: "ended", exitCode, why });
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#retry);
+    this.#presence.cancel();
+    this.#link?.close();
+    this.#sealing?.close();
+    this.#sealing = undefined;
+    this.#opening.close();
+    this.#options.backend.close();
+  }
+}

@@ -1,0 +1,5 @@
+/** C sources are imported as text, to be compiled at start-up. */
+declare module "*.c" {
+  const source: string;
+  export default source;
+}
