@@ -189,7 +189,8 @@ export class Chat implements LinkHandler {
       this.#sealing = new SealingSession(backend, roomKey, roomId);
       this.#attempt = 0;
       const history = welcome.next - welcome.start;
-      this.#emit({ type: "connected", history, newLog: welcome.newLog });
+      const { newLog } = welcome;
+      this.#emit({ type: "connected", again: returning, history, newLog });
       this.#outbox.rewind();
       this.#sendPresence("join");
       this.#sendWaiting();

@@ -1,6 +1,5 @@
 /** The command line of ./chat-client. */
 import { readFileSync } from "node:fs";
-import { userInfo } from "node:os";
 import { EXIT, type ExitCode, ExitError } from "../cli/exit.ts";
 import { type Command, defineCommand } from "../cli/program.ts";
 import { DEFAULT_PORT, type Endpoint, endpoint, wholeNumber } from "../cli/values.ts";
@@ -86,9 +85,15 @@ function checkedNick(nick: string): string {
   throw new ExitError(EXIT.USAGE, `--nick: ${problem}`);
 }
 
+/** The user's name; from /etc/passwd where the environment has none, as on a serial console. */
 function userName(): string {
+  const { USER, LOGNAME } = process.env;
+  if (USER || LOGNAME) return USER || LOGNAME || "";
   try {
-    return userInfo().username;
+    const uid = String(process.getuid?.());
+    const users = readFileSync("/etc/passwd", "utf8").split("\n");
+    const user = users.map((line) => line.split(":")).find((fields) => fields[2] === uid);
+    return user?.[0] || "guest";
   } catch {
     return "guest";
   }

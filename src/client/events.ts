@@ -19,7 +19,15 @@ export interface Said {
 
 export type ChatEvent =
   | { readonly type: "connecting"; readonly attempt: number }
-  | { readonly type: "connected"; readonly history: number; readonly newLog: boolean }
+  | {
+      readonly type: "connected";
+      /** Whether this client was connected before. */
+      readonly again: boolean;
+      /** Entries that follow at once. */
+      readonly history: number;
+      /** The relay no longer has the log that this client was reading. */
+      readonly newLog: boolean;
+    }
   | { readonly type: "disconnected"; readonly why: string; readonly retryMs: number }
   | ({ readonly type: "said"; readonly kind: Kind; readonly text: string } & Said)
   | { readonly type: "delivered"; readonly seq: number; readonly numbers: readonly number[] }

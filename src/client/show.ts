@@ -65,7 +65,7 @@ export function asideLine(event: ChatEvent): string | undefined {
     case "connected":
       return event.newLog
         ? "connected again; the relay has begun a new log: what it held before is gone"
-        : `connected${event.history > 0 ? `, ${event.history} earlier entries follow` : ""}`;
+        : `connected${event.again ? " again" : ""}${event.history > 0 ? `, ${event.history} earlier entries follow` : ""}`;
     case "disconnected":
       return `not connected: ${event.why}; trying again in ${(event.retryMs / 1000).toFixed(1)} s`;
     case "lost":

@@ -8,8 +8,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 
-const ROOT = join(import.meta.dir, "../..");
-const PROGRAMS = ["chat-server", "chat-client"] as const;
+export const ROOT = join(import.meta.dir, "../..");
+export const PROGRAMS = ["chat-server", "chat-client"] as const;
 const TARGETS = [
   "linux-x64",
   "linux-x64-baseline",

@@ -1,0 +1,62 @@
+/** Debian packages that tests and benchmarks need besides npm's. */
+
+export interface Tool {
+  /** A command that must be on the PATH, or a file that must exist when it begins with "/". */
+  readonly needs: string;
+  readonly package: string;
+}
+
+/** What the tests run: a real terminal, an independent implementation, a C compiler. */
+export const TEST_TOOLS: readonly Tool[] = [
+  { needs: "tmux", package: "tmux" },
+  { needs: "openssl", package: "openssl" },
+  { needs: "gcc", package: "gcc" },
+  { needs: "/usr/include/stdio.h", package: "libc6-dev" },
+];
+
+/** What the benchmark compares with. */
+export const BENCH_TOOLS: readonly Tool[] = [
+  { needs: "gcc", package: "gcc" },
+  { needs: "/usr/include/stdio.h", package: "libc6-dev" },
+  { needs: "redis-server", package: "redis-server" },
+  { needs: "nats-server", package: "nats-server" },
+  { needs: "taskset", package: "util-linux" },
+];
+
+async function there({ needs }: Tool): Promise<boolean> {
+  return needs.startsWith("/") ? Bun.file(needs).exists() : Bun.which(needs) !== null;
+}
+
+function run(command: string[]): boolean {
+  const { exitCode } = Bun.spawnSync(command, {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  });
+  return exitCode === 0;
+}
+
+/**
+ * Installs what is missing where that is possible without a password.
+ * @returns what is still missing, after printing the one command that installs it
+ */
+export async function ensurePackages(tools: readonly Tool[]): Promise<readonly Tool[]> {
+  const absent = async () => {
+    const found = await Promise.all(tools.map(there));
+    return tools.filter((_, i) => !found[i]);
+  };
+  const missing = await absent();
+  if (missing.length === 0) return [];
+  const names = missing.map((tool) => tool.package);
+  const sudo = process.getuid?.() === 0 ? [] : ["sudo", "-n"];
+  if (Bun.which("apt-get") !== null) {
+    process.stderr.write(`Installing ${names.join(" ")} ...\n`);
+    run([...sudo, "apt-get", "-qq", "update"]);
+    run([...sudo, "apt-get", "-qq", "install", "--no-install-recommends", "-y", ...names]);
+  }
+  const still = await absent();
+  if (still.length > 0) {
+    const wanted = still.map((tool) => tool.package).join(" ");
+    process.stderr.write(`Missing: ${wanted}. On Debian: sudo apt-get install ${wanted}\n`);
+  }
+  return still;
+}
