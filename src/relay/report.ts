@@ -27,6 +27,8 @@ export class ConsoleReport implements Report {
   /** @param detail "quiet" leaves out what every single client does */
   constructor(detail: "all" | "quiet") {
     this.#quiet = detail === "quiet";
+    // Whoever read the log may stop reading: the relay goes on without one.
+    process.stdout.on("error", () => undefined);
   }
 
   info(line: string): void {

@@ -26,25 +26,26 @@ interface RunningRelay {
   stop(): Promise<void>;
 }
 
-/** Starts a relay on localhost; resolves when it listens. */
+/** Starts a relay on localhost; resolves when it listens, or with nothing when it can't. */
 async function startRelay(port: number): Promise<RunningRelay | undefined> {
   const relay = Bun.spawn([SERVER, "--host", "127.0.0.1", "--port", String(port)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  let text = "";
-  for await (const chunk of relay.stdout.pipeThrough(new TextDecoderStream())) {
-    text += chunk;
-    const listening = text.match(/listening on \S+:(\d+)/);
-    if (listening === null) continue;
-    return {
-      port: Number(listening[1]),
-      stop: async () => {
-        relay.kill("SIGTERM");
-        await relay.exited;
-      },
-    };
-  }
-  return undefined;
+  const listening = Promise.withResolvers<number>();
+  // The log is read to its end, so that the relay is never held up; it is shown to nobody.
+  const logging = readLines(relay.stdout, (line) => {
+    const match = line.match(/listening on \S+:(\d+)$/);
+    if (match !== null) listening.resolve(Number(match[1]));
+  });
+  const started = await Promise.race([listening.promise, logging]);
+  if (started === undefined) return undefined;
+  return {
+    port: started,
+    stop: async () => {
+      relay.kill("SIGTERM");
+      await relay.exited;
+    },
+  };
 }
 
 async function relayThere(): Promise<boolean> {
@@ -82,6 +83,9 @@ async function chat(): Promise<number> {
 /** What ann sends and bob must hear, in this order. */
 const LINES = ["Hello Bob, can you read this?", "The relay can't: it has no key.", "Bye!"];
 
+/** How long each half of the conversation may take, in milliseconds. */
+const PATIENCE_MS = 15_000;
+
 /** Two clients talk through a relay of their own. */
 async function conversation(): Promise<number> {
   const relay = await startRelay(0);
@@ -92,31 +96,23 @@ async function conversation(): Promise<number> {
     });
   const bob = join("bob", "--json", "--listen");
   const heard: string[] = [];
-  const listening = (async () => {
-    let rest = "";
-    for await (const chunk of bob.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        const event = JSON.parse(line) as {
-          event: string;
-          own?: boolean;
-          nick: string;
-          text: string;
-        };
-        if (event.event === "crypto") console.log(`encryption: ${event.text}`);
-        // Bob is in the room: ann may begin.
-        if (event.event === "join" && event.own) ann.stdin.end(`${LINES.join("\n")}\n`);
-        if (event.event === "text") {
-          heard.push(event.text);
-          console.log(`bob hears ${event.nick}: ${event.text}`);
-        }
-        if (heard.length === LINES.length) return;
-      }
+  const heardAll = Promise.withResolvers<void>();
+  const bobIsThere = Promise.withResolvers<void>();
+  const listening = readLines(bob.stdout, (line) => {
+    const event = JSON.parse(line) as { event: string; own?: boolean; nick: string; text: string };
+    if (event.event === "crypto") console.log(`encryption: ${event.text}`);
+    if (event.event === "join" && event.own) bobIsThere.resolve();
+    if (event.event === "text") {
+      heard.push(event.text);
+      console.log(`bob hears ${event.nick}: ${event.text}`);
     }
-  })();
+    if (heard.length === LINES.length) heardAll.resolve();
+  });
+  await Promise.race([bobIsThere.promise, listening, Bun.sleep(PATIENCE_MS)]);
   const ann = join("ann");
-  await Promise.race([Promise.all([listening, ann.exited]), Bun.sleep(20_000)]);
+  ann.stdin.write(`${LINES.join("\n")}\n`);
+  ann.stdin.end();
+  await Promise.race([Promise.all([heardAll.promise, ann.exited]), Bun.sleep(PATIENCE_MS)]);
   bob.kill("SIGTERM");
   ann.kill("SIGTERM");
   const codes = [await ann.exited, await bob.exited];
@@ -127,6 +123,17 @@ async function conversation(): Promise<number> {
   );
   if (passed) console.log("On a terminal, npm start puts you into the room.");
   return passed ? 0 : 1;
+}
+
+/** Calls `take` with each line. */
+async function readLines(stream: ReadableStream<Uint8Array>, take: (line: string) => void) {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    lines.forEach(take);
+  }
 }
 
 await ensureExecutables();
