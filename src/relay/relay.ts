@@ -55,7 +55,7 @@ export class Relay implements Host {
       },
     });
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
-    this.#report.info(`listening on ${hostPort(options.host, this.port)}`);
+    this.#report.state(`listening on ${hostPort(options.host, this.port)}`);
   }
 
   get port(): number {
@@ -201,11 +201,8 @@ export class Relay implements Host {
         if (now - connection.openedAt > handshakeSeconds * 1000) {
           connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
         }
-      } else if (silent > pingSeconds * 2000) {
-        connection.goneReason = GoneReason.TIMEOUT;
-        connection.close("idle-timeout", `no sign of life for ${pingSeconds * 2} s`);
-      } else if (silent > pingSeconds * 1000 && now - connection.pingedAt > pingSeconds * 1000) {
-        connection.ping(now);
+      } else if (silent > pingSeconds * 1000) {
+        this.#checkAlive(connection, now);
       }
     }
     for (const room of this.#rooms.values()) {
@@ -216,6 +213,17 @@ export class Relay implements Host {
     this.#report.sweep();
   }
 
+  /** Pings a silent client once; closes it when that brought no sign of life either. */
+  #checkAlive(connection: Connection, now: number): void {
+    const { pingSeconds } = this.limits;
+    if (connection.pingedAt < connection.heardAt) {
+      connection.ping(now);
+    } else if (now - connection.pingedAt > pingSeconds * 1000) {
+      connection.goneReason = GoneReason.TIMEOUT;
+      connection.close("idle-timeout", `no answer to a ping within ${pingSeconds} s`);
+    }
+  }
+
   /** Stops listening, tells every client, waits a little for what they have not been sent. */
   stop(why: string): Promise<void> {
     this.#stopping ??= this.#stop(why);
@@ -223,7 +231,7 @@ export class Relay implements Host {
   }
 
   async #stop(why: string): Promise<void> {
-    this.#report.info(`${why}: closing ${this.#connections.size} connections`);
+    this.#report.state(`${why}: closing ${this.#connections.size} connections`);
     this.#listener.stop();
     this.#serve();
     const deadline = this.now() + LINGER_MS;
@@ -235,6 +243,6 @@ export class Relay implements Host {
     while (this.#connections.size > 0 && this.now() < deadline + 500) await Bun.sleep(10);
     clearInterval(this.#sweeper);
     for (const connection of this.#connections) connection.terminate();
-    this.#report.info("stopped");
+    this.#report.state("stopped");
   }
 }

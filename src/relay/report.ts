@@ -5,6 +5,9 @@ import { createConsola } from "consola";
 const REFUSALS_PER_SECOND = 20;
 
 export interface Report {
+  /** The relay itself: it listens, it stops. */
+  state(line: string): void;
+  /** A single client came, joined, went. */
   info(line: string): void;
   refusal(line: string): void;
   /** Called about once a second. */
@@ -29,6 +32,10 @@ export class ConsoleReport implements Report {
     this.#quiet = detail === "quiet";
     // Whoever read the log may stop reading: the relay goes on without one.
     process.stdout.on("error", () => undefined);
+  }
+
+  state(line: string): void {
+    this.#log.info(line);
   }
 
   info(line: string): void {
