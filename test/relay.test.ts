@@ -1,11 +1,13 @@
 /** The compiled relay over real sockets, and clients that do what they should not. */
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { encodeFrame, FrameType } from "../src/protocol/frame.ts";
 import { addressKey } from "../src/relay/address.ts";
 import { TokenBucket } from "../src/relay/rate.ts";
 import { RelayProcess, until } from "./support/programs.ts";
 import { hello, RawClient, ROOM, sendFrame } from "./support/raw-client.ts";
+
+setDefaultTimeout(60_000);
 
 const relays: RelayProcess[] = [];
 

@@ -1,4 +1,5 @@
 /** Values from the command line, checked at the door. */
+import { isIPv6 } from "node:net";
 import { EXIT, ExitError } from "./exit.ts";
 
 /**
@@ -30,10 +31,11 @@ export interface Endpoint {
  * @throws ExitError USAGE
  */
 export function endpoint(text: string): Endpoint {
-  const bracketed = text.match(/^\[([0-9a-f:.%a-z]+)\](?::(\d+))?$/i);
-  const plain = text.match(/^([^:[\]\s]+)(?::(\d+))?$/);
-  const bareV6 = /^[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.%a-z]*$/i.test(text) ? [text, text] : null;
-  const [, host, port] = bracketed ?? plain ?? bareV6 ?? [];
+  const [, bracketed, portAfter] = text.match(/^\[([^\]]+)\](?::(\d{1,5}))?$/) ?? [];
+  const [, name, portOfName] = text.match(/^([^:[\]\s]+)(?::(\d{1,5}))?$/) ?? [];
+  const v6 = [bracketed, text].find((host) => host !== undefined && isIPv6(host));
+  const host = v6 ?? name;
+  const port = v6 === undefined ? portOfName : portAfter;
   const number = port === undefined ? DEFAULT_PORT : Number(port);
   if (host === undefined || number < 1 || number > 65535) {
     throw new ExitError(EXIT.USAGE, `"${text}" is no HOST or HOST:PORT (port 1 to 65535)`);
