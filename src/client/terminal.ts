@@ -105,11 +105,13 @@ export class TerminalUi {
     } else if (this.#dumb) {
       this.#out.write(`${text}\n`);
     } else {
-      // From wherever the cursor stands to the first row of what is typed.
-      moveCursor(this.#out, 0, -line.getCursorPos().rows);
+      // From wherever the cursor stands to the first row of what is typed. The prompt goes back up
+      // as many rows before it draws itself, so as many are left for it.
+      const { rows } = line.getCursorPos();
+      moveCursor(this.#out, 0, -rows);
       cursorTo(this.#out, 0);
       clearScreenDown(this.#out);
-      this.#out.write(`${text}\n`);
+      this.#out.write(`${text}\n${"\n".repeat(rows)}`);
       line.prompt(true);
     }
   }
