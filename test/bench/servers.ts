@@ -1,0 +1,144 @@
+/** The servers that are compared, each on one core of its own. */
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Subprocess } from "bun";
+import { ROOT } from "../../src/setup/build.ts";
+
+export interface Contender {
+  readonly name: string;
+  /** What the load generator is to speak. */
+  readonly protocol: "vcc" | "redis" | "nats";
+  /** The command that serves on 127.0.0.1 and `port`; undefined where it is not installed. */
+  command(port: number): string[] | undefined;
+}
+
+export const bin = mkdtempSync(join(tmpdir(), "chat-bench-"));
+process.on("exit", () => rmSync(bin, { recursive: true, force: true }));
+
+/** Compiles one of the C programs beside this file. @returns its path */
+export function compile(name: string): string {
+  const out = join(bin, name);
+  const command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", out, join(import.meta.dir, `${name}.c`)];
+  const { exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "inherit", "inherit"] });
+  if (exitCode !== 0) throw new Error(`${name}.c does not compile`);
+  return out;
+}
+
+const installed = (program: string, command: string[]) =>
+  Bun.which(program) === null ? undefined : command;
+
+const MANY = "20000";
+
+export const RELAY: Contender = {
+  name: "chat-server",
+  protocol: "vcc",
+  command: (port) => [
+    join(ROOT, "chat-server"),
+    "--host",
+    "127.0.0.1",
+    "--port",
+    String(port),
+    "--quiet",
+    "--rate",
+    "0",
+    "--byte-rate",
+    "0",
+    "--max-per-address",
+    MANY,
+    "--max-connections",
+    "15000",
+  ],
+};
+
+export const LIMIT: Contender = {
+  name: "limit (bare C)",
+  protocol: "vcc",
+  command: (port) => [join(bin, "limit-relay"), String(port)],
+};
+
+export const REDIS: Contender = {
+  name: "Redis",
+  protocol: "redis",
+  command: (port) =>
+    installed("redis-server", [
+      "redis-server",
+      "--port",
+      String(port),
+      "--bind",
+      "127.0.0.1",
+      "--save",
+      "",
+      "--maxclients",
+      "15000",
+    ]),
+};
+
+export const NATS: Contender = {
+  name: "NATS",
+  protocol: "nats",
+  command: (port) =>
+    installed("nats-server", ["nats-server", "-a", "127.0.0.1", "-p", String(port)]),
+};
+
+export class Server {
+  readonly port: number;
+  readonly #process: Subprocess;
+
+  private constructor(process: Subprocess, port: number) {
+    this.#process = process;
+    this.port = port;
+  }
+
+  /** Starts a contender pinned to core 0 and waits until it listens; undefined if it is absent. */
+  static async start(contender: Contender): Promise<Server | undefined> {
+    const port = freePort();
+    const command = contender.command(port);
+    if (command === undefined) return undefined;
+    const process = Bun.spawn(["taskset", "-c", "0", ...command], {
+      stdio: ["ignore", "ignore", "ignore"],
+    });
+    for (let tries = 0; tries < 500; tries++) {
+      if (await accepts(port)) return new Server(process, port);
+      await Bun.sleep(10);
+    }
+    process.kill();
+    throw new Error(`${contender.name} does not listen`);
+  }
+
+  /** CPU time used so far, in seconds. */
+  get cpuSeconds(): number {
+    const fields =
+      readFileSync(`/proc/${this.#process.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    return ticks / 100;
+  }
+
+  /** Resident memory, in bytes. */
+  get memory(): number {
+    return Number(readFileSync(`/proc/${this.#process.pid}/statm`, "utf8").split(" ")[1]) * 4096;
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill();
+    await this.#process.exited;
+  }
+}
+
+function freePort(): number {
+  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => undefined } });
+  const { port } = probe;
+  probe.stop(true);
+  return port;
+}
+
+async function accepts(port: number): Promise<boolean> {
+  try {
+    const socket = { data: () => undefined };
+    const connection = await Bun.connect({ hostname: "127.0.0.1", port, socket });
+    connection.terminate();
+    return true;
+  } catch {
+    return false;
+  }
+}
