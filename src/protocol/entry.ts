@@ -15,18 +15,19 @@ export const ENTRY_EXTRA_BYTES = 8 + 4;
 /** Why a connection is gone: the one byte of a GONE entry's body. */
 export const GoneReason = { CLOSED: 0, TIMEOUT: 1, REFUSED: 2, REPLACED: 3 } as const;
 
-/** Writes an entry's header into the first ENTRY_HEADER_BYTES of `header`. */
+/** Writes an entry's header, ENTRY_HEADER_BYTES long, at `at`. */
 export function encodeEntryHeader(
   header: Uint8Array,
+  at: number,
   type: number,
   seq: number,
   from: number,
   bodyBytes: number,
 ): void {
-  writeU32(header, 0, 1 + ENTRY_EXTRA_BYTES + bodyBytes);
-  header[LENGTH_BYTES] = type;
-  writeU64(header, LENGTH_BYTES + 1, seq);
-  writeU32(header, LENGTH_BYTES + 9, from);
+  writeU32(header, at, 1 + ENTRY_EXTRA_BYTES + bodyBytes);
+  header[at + LENGTH_BYTES] = type;
+  writeU64(header, at + LENGTH_BYTES + 1, seq);
+  writeU32(header, at + LENGTH_BYTES + 9, from);
 }
 
 /** An entry as a client receives it. `body` is a view, valid until the handler returns. */

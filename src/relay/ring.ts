@@ -23,6 +23,8 @@ export class Ring {
   #nextSeq = 1;
   #tail = 0;
   #head = 0;
+  /** The head's place in the buffer. */
+  #headPlace = 0;
 
   /** @param capacity bytes; rounded up to a power of two, at least 4,096 */
   constructor(capacity: number) {
@@ -74,8 +76,13 @@ export class Ring {
     }
     const seq = this.#nextSeq;
     this.#starts[seq & this.#slotMask] = this.#head;
-    encodeEntryHeader(this.#header, type, seq, from, end - start);
-    this.#put(this.#header, 0, ENTRY_HEADER_BYTES);
+    if (this.#headPlace + ENTRY_HEADER_BYTES <= this.capacity) {
+      encodeEntryHeader(this.bytes, this.#headPlace, type, seq, from, end - start);
+      this.#advance(ENTRY_HEADER_BYTES);
+    } else {
+      encodeEntryHeader(this.#header, 0, type, seq, from, end - start);
+      this.#put(this.#header, 0, ENTRY_HEADER_BYTES);
+    }
     this.#put(source, start, end);
     this.#nextSeq = seq + 1;
     return seq;
@@ -109,24 +116,27 @@ export class Ring {
   }
 
   #put(source: Uint8Array, start: number, end: number): void {
-    const place = this.place(this.#head);
-    const first = Math.min(end - start, this.capacity - place);
-    // Short runs byte by byte: a subarray would be garbage for every message.
-    if (end - start <= SHORT_RUN) {
-      for (let i = 0; i < end - start; i++) {
-        this.bytes[(place + i) & this.#mask] = source[start + i] as number;
+    const length = end - start;
+    const place = this.#headPlace;
+    const first = Math.min(length, this.capacity - place);
+    if (length <= SHORT_RUN) {
+      // Short runs byte by byte: a subarray would be garbage for every message.
+      const { bytes } = this;
+      for (let i = 0; i < length; i++) {
+        bytes[(place + i) & this.#mask] = source[start + i] as number;
       }
     } else {
-      copyRun(source, start, start + first, this.bytes, place);
-      if (start + first < end) copyRun(source, start + first, end, this.bytes, 0);
+      this.bytes.set(source.subarray(start, start + first), place);
+      if (first < length) this.bytes.set(source.subarray(start + first, end), 0);
     }
-    this.#head += end - start;
+    this.#advance(length);
+  }
+
+  #advance(bytes: number): void {
+    this.#head += bytes;
+    this.#headPlace = (this.#headPlace + bytes) & this.#mask;
   }
 }
 
 /** Up to here a loop is as quick as a call into the runtime, in bytes. */
 const SHORT_RUN = 64;
-
-function copyRun(from: Uint8Array, start: number, end: number, to: Uint8Array, at: number): void {
-  to.set(from.subarray(start, end), at);
-}

@@ -2,7 +2,7 @@
  * bun run bench: what the relay and the envelope cost, beside others in the same run. Each figure is
  * the median of several runs, taken in turn so that a busy machine is busy for all.
  *
- *   bun run bench                everything, about 10 minutes
+ *   bun run bench                everything, about 8 minutes
  *   bun run bench --quick        fewer sizes and runs, about 1 minute
  */
 import { join } from "node:path";
@@ -13,7 +13,7 @@ import { median } from "./median.ts";
 import { bin, type Contender, compile, LIMIT, NATS, REDIS, RELAY, Server } from "./servers.ts";
 
 const quick = process.argv.includes("--quick");
-const RUNS = quick ? 3 : 5;
+const RUNS = 3;
 const MILLISECONDS = quick ? 500 : 1000;
 const SUBSCRIBERS = quick ? [100] : [10, 100, 1000];
 const BYTES = quick ? [256] : [64, 256, 4096];
