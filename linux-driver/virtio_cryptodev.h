@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause) */
+/*
+ * The virtio cryptodev device, as docs/virtio-cryptodev.md specifies it.
+ */
+#ifndef _VIRTIO_CRYPTODEV_H
+#define _VIRTIO_CRYPTODEV_H
+
+#include <linux/types.h>
+
+/* Not assigned; the highest that virtio_pci takes */
+#define VIRTIO_ID_CRYPTODEV		63
+
+struct virtio_cryptodev_config {
+	__le32 backend;
+	__le32 max_files;
+	__le32 max_sessions;
+	__le32 max_bytes;
+};
+
+#define VIRTIO_CRYPTODEV_OPEN		1
+#define VIRTIO_CRYPTODEV_CLOSE		2
+#define VIRTIO_CRYPTODEV_IOCTL		3
+
+#define VIRTIO_CRYPTODEV_GSESSION	102
+#define VIRTIO_CRYPTODEV_FSESSION	103
+#define VIRTIO_CRYPTODEV_CRYPT		104
+#define VIRTIO_CRYPTODEV_GSESSINFO	107
+
+struct virtio_cryptodev_request {
+	__le32 type;
+	__le32 handle;
+	__le32 command;
+	__le32 reserved;
+};
+
+struct virtio_cryptodev_response {
+	__le32 error;
+	__le32 value;
+	__le32 iv_bytes;
+	__le32 mac_bytes;
+};
+
+struct virtio_cryptodev_gsession {
+	__le32 cipher;
+	__le32 mac;
+	__le32 key_bytes;
+	__le32 mac_key_bytes;
+};
+
+struct virtio_cryptodev_crypt {
+	__le32 session;
+	__le16 op;
+	__le16 flags;
+	__le32 len;
+	__le32 iv_bytes;
+	__le32 result_bytes;
+	__le32 mac_bytes;
+};
+
+struct virtio_cryptodev_gsessinfo {
+	__u8 cipher_name[64];
+	__u8 cipher_driver[64];
+	__u8 hash_name[64];
+	__u8 hash_driver[64];
+	__le32 alignmask;
+	__le32 flags;
+};
+
+#endif /* _VIRTIO_CRYPTODEV_H */

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A program that uses /dev/crypto as any cryptodev program does, driven line by line so that a test
+ * outside the guest can ask for anything. Linked statically. Data is hexadecimal, "-" for none.
+ *
+ *   open PATH                                  -> ok FD
+ *   close FD                                   -> ok
+ *   session FD CIPHER KEY MAC MACKEY           -> ok SES
+ *   end FD SES                                 -> ok
+ *   crypt FD SES OP FLAGS IV DATA WANT         -> ok DST MAC IV   (WANT: c, m, i in place, - for none)
+ *   info FD SES                                -> ok CIPHER HASH
+ *   clone FD                                   -> ok FD
+ *   asymfeat FD                                -> ok N
+ *   ioctl FD NUMBER ADDRESS                    -> ok             (raw, for what must fail)
+ *   badptr FD SES                              -> error 14       (CRYPT with a pointer to nowhere)
+ *   bench FD SES BYTES MILLISECONDS THREADS    -> ok OPERATIONS MICROSECONDS
+ *   churn PATH COUNT                           -> ok             (opens, sessions, closes)
+ *
+ * Errors are answered with "error ERRNO".
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+struct session_op {
+	uint32_t cipher, mac, keylen;
+	uint8_t *key;
+	uint32_t mackeylen;
+	uint8_t *mackey;
+	uint32_t ses;
+};
+
+struct crypt_op {
+	uint32_t ses;
+	uint16_t op, flags;
+	uint32_t len;
+	uint8_t *src, *dst, *mac, *iv;
+};
+
+struct session_info_op {
+	uint32_t ses;
+	char cipher[64], cipher_driver[64], hash[64], hash_driver[64];
+	uint16_t alignmask;
+	uint32_t flags;
+};
+
+#define CRIOGET _IOWR('c', 101, uint32_t)
+#define CIOCGSESSION _IOWR('c', 102, struct session_op)
+#define CIOCFSESSION _IOW('c', 103, uint32_t)
+#define CIOCCRYPT _IOWR('c', 104, struct crypt_op)
+#define CIOCASYMFEAT _IOR('c', 106, uint32_t)
+#define CIOCGSESSINFO _IOWR('c', 107, struct session_info_op)
+
+#define MAX (4 << 20)
+
+static char line[3 * MAX];
+static uint8_t data[MAX + 64], key[4096], mackey[4096], iv[64], mac[64];
+
+static size_t unhex(const char *text, uint8_t *out, size_t max)
+{
+	size_t n = 0;
+
+	if (!strcmp(text, "-"))
+		return 0;
+	for (; text[0] && text[1] && n < max; text += 2) {
+		unsigned int byte;
+
+		sscanf(text, "%2x", &byte);
+		out[n++] = byte;
+	}
+	return n;
+}
+
+static void hex(const uint8_t *bytes, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (n == 0)
+		putchar('-');
+	for (size_t i = 0; i < n; i++) {
+		putchar(digits[bytes[i] >> 4]);
+		putchar(digits[bytes[i] & 15]);
+	}
+}
+
+static void fail(void)
+{
+	printf("error %d\n", errno);
+}
+
+static void do_session(int fd, char **w)
+{
+	struct session_op s = { .cipher = atoi(w[2]), .mac = atoi(w[4]) };
+
+	s.key = key;
+	s.keylen = unhex(w[3], key, sizeof(key));
+	s.mackey = mackey;
+	s.mackeylen = unhex(w[5], mackey, sizeof(mackey));
+	if (ioctl(fd, CIOCGSESSION, &s))
+		fail();
+	else
+		printf("ok %u\n", s.ses);
+}
+
+static void do_crypt(int fd, char **w)
+{
+	struct crypt_op c = { .ses = atoi(w[2]), .op = atoi(w[3]), .flags = atoi(w[4]) };
+	int in_place = strchr(w[7], 'i') != NULL;
+	/* An odd place, since any alignment is allowed. */
+	uint8_t *src = data + 3;
+	uint8_t *dst = in_place ? src : calloc(1, MAX);
+
+	memset(mac, 0, sizeof(mac));
+	c.len = unhex(w[6], src, MAX);
+	c.src = src;
+	c.dst = dst;
+	c.mac = mac;
+	c.iv = unhex(w[5], iv, sizeof(iv)) ? iv : NULL;
+	if (ioctl(fd, CIOCCRYPT, &c)) {
+		fail();
+	} else {
+		printf("ok ");
+		hex(dst, strchr(w[7], 'c') ? c.len : 0);
+		putchar(' ');
+		hex(mac, strchr(w[7], 'm') ? 64 : 0);
+		putchar(' ');
+		hex(iv, c.iv ? 16 : 0);
+		putchar('\n');
+	}
+	if (!in_place)
+		free(dst);
+}
+
+static struct {
+	int fd;
+	uint32_t ses;
+	size_t bytes;
+	uint64_t end;
+} job;
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
+}
+
+static void *worker(void *unused)
+{
+	uint8_t *buffer = calloc(1, job.bytes + 1), local_iv[16] = { 0 };
+	uintptr_t count = 0;
+	(void)unused;
+
+	while (now() < job.end) {
+		struct crypt_op c = { .ses = job.ses, .len = job.bytes, .src = buffer,
+				      .dst = buffer, .iv = local_iv };
+
+		if (ioctl(job.fd, CIOCCRYPT, &c)) {
+			perror("bench");
+			exit(1);
+		}
+		count++;
+	}
+	free(buffer);
+	return (void *)count;
+}
+
+static void do_bench(int fd, char **w)
+{
+	pthread_t threads[64];
+	int n = atoi(w[5]);
+	uint64_t total = 0, start = now();
+
+	job.fd = fd;
+	job.ses = atoi(w[2]);
+	job.bytes = atoi(w[3]);
+	job.end = start + atoi(w[4]) * 1000ull;
+	for (int i = 0; i < n; i++)
+		pthread_create(&threads[i], NULL, worker, NULL);
+	for (int i = 0; i < n; i++) {
+		void *count;
+
+		pthread_join(threads[i], &count);
+		total += (uintptr_t)count;
+	}
+	printf("ok %llu %llu\n", (unsigned long long)total, (unsigned long long)(now() - start));
+}
+
+static void do_churn(const char *path, int count)
+{
+	for (int i = 0; i < count; i++) {
+		struct session_op s = { .cipher = 11, .keylen = 16, .key = key };
+		int fd = open(path, O_RDWR);
+
+		if (fd < 0 || ioctl(fd, CIOCGSESSION, &s)) {
+			fail();
+			return;
+		}
+		/* Every second one leaves the session to close(). */
+		if (i % 2 && ioctl(fd, CIOCFSESSION, &s.ses)) {
+			fail();
+			return;
+		}
+		close(fd);
+	}
+	puts("ok");
+}
+
+static void run(char **w)
+{
+	int fd = w[1] ? atoi(w[1]) : -1;
+	uint32_t n = w[2] ? strtoul(w[2], NULL, 0) : 0;
+	struct session_info_op info = { .ses = n };
+	struct crypt_op bad = { .ses = n, .len = 16, .src = (void *)8, .dst = (void *)8 };
+
+	if (!strcmp(w[0], "open")) {
+		fd = open(w[1], O_RDWR);
+		fd < 0 ? fail() : (void)printf("ok %d\n", fd);
+	} else if (!strcmp(w[0], "close")) {
+		close(fd) ? fail() : (void)puts("ok");
+	} else if (!strcmp(w[0], "session")) {
+		do_session(fd, w);
+	} else if (!strcmp(w[0], "end")) {
+		ioctl(fd, CIOCFSESSION, &n) ? fail() : (void)puts("ok");
+	} else if (!strcmp(w[0], "crypt")) {
+		do_crypt(fd, w);
+	} else if (!strcmp(w[0], "info")) {
+		if (ioctl(fd, CIOCGSESSINFO, &info))
+			fail();
+		else
+			printf("ok %s %s\n", info.cipher_driver[0] ? info.cipher_driver : "-",
+			       info.hash_driver[0] ? info.hash_driver : "-");
+	} else if (!strcmp(w[0], "clone")) {
+		ioctl(fd, CRIOGET, &n) ? fail() : (void)printf("ok %u\n", n);
+	} else if (!strcmp(w[0], "asymfeat")) {
+		ioctl(fd, CIOCASYMFEAT, &n) ? fail() : (void)printf("ok %u\n", n);
+	} else if (!strcmp(w[0], "ioctl")) {
+		ioctl(fd, (unsigned long)n, (void *)strtoul(w[3], NULL, 0)) ? fail() : (void)puts("ok");
+	} else if (!strcmp(w[0], "badptr")) {
+		ioctl(fd, CIOCCRYPT, &bad) ? fail() : (void)puts("ok");
+	} else if (!strcmp(w[0], "bench")) {
+		do_bench(fd, w);
+	} else if (!strcmp(w[0], "churn")) {
+		do_churn(w[1], n);
+	} else {
+		puts("what?");
+	}
+}
+
+int main(void)
+{
+	while (fgets(line, sizeof(line), stdin)) {
+		char *words[10] = { 0 };
+		int n = 0;
+
+		for (char *w = strtok(line, " \n"); w && n < 9; w = strtok(NULL, " \n"))
+			words[n++] = w;
+		if (n > 0)
+			run(words);
+		fflush(stdout);
+	}
+	return 0;
+}
