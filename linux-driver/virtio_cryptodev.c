@@ -121,7 +121,7 @@ static struct vcd_request *vcd_request_new(u32 type, u32 handle, u32 command,
 	req->out_bytes = sizeof(struct virtio_cryptodev_request) + out_extra;
 	req->in_bytes = sizeof(struct virtio_cryptodev_response) + in_extra;
 	req->out = kvmalloc(req->out_bytes, GFP_KERNEL_ACCOUNT);
-	req->in = kvzalloc(req->in_bytes, GFP_KERNEL_ACCOUNT);
+	req->in = kvmalloc(req->in_bytes, GFP_KERNEL_ACCOUNT);
 	if (!req->out || !req->in) {
 		vcd_request_put(req);
 		return NULL;
@@ -222,7 +222,10 @@ static int vcd_status(struct vcd_request *req, unsigned int written)
 	struct virtio_cryptodev_response *response = req->in;
 	u32 error = le32_to_cpu(response->error);
 
+	/* Nothing is zeroed beforehand: what was not written must not be read. */
 	if (written < sizeof(*response) || written > req->in_bytes)
+		return -EIO;
+	if (!response->error && written != req->in_bytes)
 		return -EIO;
 	/* What the device calls an error must be one to the caller too. */
 	return error <= 133 ? -(int)error : -EIO;

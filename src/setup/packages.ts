@@ -14,6 +14,29 @@ export const TEST_TOOLS: readonly Tool[] = [
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
 ];
 
+/** What guests are made with: QEMU is built, a kernel driver is, Debian's packages are unpacked. */
+export const VM_TOOLS: readonly Tool[] = [
+  { needs: "gcc", package: "gcc" },
+  { needs: "make", package: "make" },
+  { needs: "/usr/include/stdio.h", package: "libc6-dev" },
+  { needs: "apt-get", package: "apt" },
+  { needs: "dpkg-source", package: "dpkg-dev" },
+  { needs: "patch", package: "patch" },
+  { needs: "ninja", package: "ninja-build" },
+  { needs: "pkg-config", package: "pkg-config" },
+  { needs: "flex", package: "flex" },
+  { needs: "bison", package: "bison" },
+  { needs: "/usr/lib/python3.11/ensurepip", package: "python3-venv" },
+  { needs: "/usr/include/glib-2.0/glib.h", package: "libglib2.0-dev" },
+  { needs: "/usr/include/zlib.h", package: "zlib1g-dev" },
+  { needs: "/usr/include/libfdt.h", package: "libfdt-dev" },
+  { needs: "/usr/include/nettle/aes.h", package: "nettle-dev" },
+  { needs: "/usr/include/slirp/libslirp.h", package: "libslirp-dev" },
+  { needs: "/usr/include/attr/libattr.h", package: "libattr1-dev" },
+  { needs: "/usr/include/cap-ng.h", package: "libcap-ng-dev" },
+  { needs: "/usr/share/doc/linux-headers-cloud-amd64", package: "linux-headers-cloud-amd64" },
+];
+
 /** What the benchmark compares with. */
 export const BENCH_TOOLS: readonly Tool[] = [
   { needs: "gcc", package: "gcc" },

@@ -2,7 +2,15 @@
  * What guests are made of, in a cache outside the repository: Debian's kernel, busybox and firmware,
  * unpacked and not installed; our QEMU and our driver, built.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { ROOT } from "../../src/setup/build.ts";
@@ -23,7 +31,10 @@ export interface Kernel {
 }
 
 /** Runs a command; throws with its output when it fails. */
-export function run(command: string[], options: { cwd?: string; env?: Record<string, string> } = {}): string {
+export function run(
+  command: string[],
+  options: { cwd?: string; env?: Record<string, string> } = {},
+): string {
   const result = Bun.spawnSync(command, {
     stdio: ["ignore", "pipe", "pipe"],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
@@ -67,12 +78,19 @@ export function stockKernel(): Kernel {
   const release = imagePackage.replace("linux-image-", "");
   const tree = unpacked(`kernel-${release}`, [imagePackage]);
   const headers = `/usr/src/linux-headers-${release}`;
-  if (!existsSync(headers)) throw new Error(`no headers for ${release}: apt-get install linux-headers-cloud-amd64`);
+  if (!existsSync(headers))
+    throw new Error(`no headers for ${release}: apt-get install linux-headers-cloud-amd64`);
   const driver = buildDriver(release, headers);
   return { release, image: join(tree, "boot", `vmlinuz-${release}`), tree, driver };
 }
 
-const DRIVER_FILES = ["virtio_cryptodev.c", "virtio_cryptodev.h", "cryptodev_abi.h", "Makefile", "Kbuild"];
+const DRIVER_FILES = [
+  "virtio_cryptodev.c",
+  "virtio_cryptodev.h",
+  "cryptodev_abi.h",
+  "Makefile",
+  "Kbuild",
+];
 
 /** Builds the driver outside the repository. @returns the module's path */
 function buildDriver(release: string, headers: string): string {

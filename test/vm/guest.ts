@@ -27,9 +27,13 @@ export interface Result {
 
 /** Modules of the stock kernel that a guest loads, in this order. */
 const MODULES = [
-  "drivers/virtio/virtio_ring", "drivers/virtio/virtio",
-  "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci_legacy_dev",
-  "drivers/virtio/virtio_pci", "net/core/failover", "drivers/net/net_failover",
+  "drivers/virtio/virtio_ring",
+  "drivers/virtio/virtio",
+  "drivers/virtio/virtio_pci_modern_dev",
+  "drivers/virtio/virtio_pci_legacy_dev",
+  "drivers/virtio/virtio_pci",
+  "net/core/failover",
+  "drivers/net/net_failover",
   "drivers/net/virtio_net",
 ];
 
@@ -92,15 +96,39 @@ export class Guest {
     const initrd = join(folder, "initrd");
     writeFileSync(initrd, initramfs(kernel, options.programs ?? {}));
     const guest = new Guest(folder, [
-      program, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
-      "-smp", String(options.cpus ?? 2), "-m", String(options.memory ?? 1024),
-      "-nodefaults", "-nographic", "-no-reboot", ...firmware.flatMap((path) => ["-L", path]),
-      "-kernel", kernel.image, "-initrd", initrd,
-      "-append", "console=ttyS0 quiet panic=-1",
-      "-serial", "stdio",
-      "-chardev", `socket,id=agent,path=${folder}/agent,server=on,wait=off`, "-serial", "chardev:agent",
-      "-qmp", `unix:${folder}/qmp,server=on,wait=off`,
-      "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,disable-legacy=on,romfile=",
+      program,
+      "-M",
+      "q35",
+      "-accel",
+      "tcg,thread=multi",
+      "-cpu",
+      "max,erms=off,fsrm=off",
+      "-smp",
+      String(options.cpus ?? 2),
+      "-m",
+      String(options.memory ?? 1024),
+      "-nodefaults",
+      "-nographic",
+      "-no-reboot",
+      ...firmware.flatMap((path) => ["-L", path]),
+      "-kernel",
+      kernel.image,
+      "-initrd",
+      initrd,
+      "-append",
+      "console=ttyS0 quiet panic=-1",
+      "-serial",
+      "stdio",
+      "-chardev",
+      `socket,id=agent,path=${folder}/agent,server=on,wait=off`,
+      "-serial",
+      "chardev:agent",
+      "-qmp",
+      `unix:${folder}/qmp,server=on,wait=off`,
+      "-netdev",
+      "user,id=net",
+      "-device",
+      "virtio-net-pci,netdev=net,disable-legacy=on,romfile=",
       ...(options.devices ?? []),
     ]);
     await guest.#connect();
@@ -164,7 +192,11 @@ export class Guest {
       if (at < line.length) await Bun.sleep(1);
     }
     const end = `end ${id}\n`;
-    await this.#until(`"${script.slice(0, 60)}" to end`, () => this.#received.includes(end), milliseconds);
+    await this.#until(
+      `"${script.slice(0, 60)}" to end`,
+      () => this.#received.includes(end),
+      milliseconds,
+    );
     const match = this.#received.match(new RegExp(`begin ${id} (\\d+)\\n([^]*?)end ${id}\\n`));
     const output = Buffer.from((match?.[2] ?? "").replaceAll("\n", ""), "base64").toString();
     return { code: Number(match?.[1]), output };
@@ -188,7 +220,9 @@ export class Guest {
       const before = answers.length;
       socket.write(`${JSON.stringify(request)}\n`);
       for (let i = 0; i < 2000; i++) {
-        const answer = answers.slice(before).map((line) => JSON.parse(line) as Record<string, unknown>)
+        const answer = answers
+          .slice(before)
+          .map((line) => JSON.parse(line) as Record<string, unknown>)
           .find((object) => "return" in object || "error" in object);
         if (answer !== undefined) {
           if ("error" in answer) throw new Error(JSON.stringify(answer.error));
@@ -228,10 +262,10 @@ function initramfs(kernel: Kernel, programs: Readonly<Record<string, string>>): 
   fs.file("modules/order", `${[...order, "virtio_cryptodev"].join("\n")}\n`);
   fs.file("modules/virtio_cryptodev.ko", readFileSync(kernel.driver));
   if (Object.keys(programs).length > 0) {
-    for (const library of GLIBC) fs.copy(`/lib/x86_64-linux-gnu/${library}`, `lib/x86_64-linux-gnu/${library}`);
+    for (const library of GLIBC)
+      fs.copy(`/lib/x86_64-linux-gnu/${library}`, `lib/x86_64-linux-gnu/${library}`);
     fs.copy("/lib64/ld-linux-x86-64.so.2", "lib64/ld-linux-x86-64.so.2");
   }
   for (const [to, from] of Object.entries(programs)) fs.copy(from, to);
   return fs.bytes();
 }
-

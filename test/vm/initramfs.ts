@@ -54,7 +54,9 @@ export class Initramfs {
       const name = Buffer.from(`${path.replace(/^\//, "")}\0`);
       const links = mode === FOLDER ? 2 : 1;
       const fields = [inode++, mode, 0, 0, links, 0, content.length, 0, 0, 0, 0, name.length, 0];
-      const header = Buffer.from(`070701${fields.map((n) => n.toString(16).padStart(8, "0")).join("")}`);
+      const header = Buffer.from(
+        `070701${fields.map((n) => n.toString(16).padStart(8, "0")).join("")}`,
+      );
       parts.push(header, name, pad(header.length + name.length), content, pad(content.length));
     };
     for (const [path, node] of this.#nodes) entry(path, node);

@@ -13,6 +13,7 @@
  *   asymfeat FD                                -> ok N
  *   ioctl FD NUMBER ADDRESS                    -> ok             (raw, for what must fail)
  *   badptr FD SES                              -> error 14       (CRYPT with a pointer to nowhere)
+ *   zeros FD SES BYTES                         -> ok             (CRYPT of so many zeros)
  *   bench FD SES BYTES MILLISECONDS THREADS    -> ok OPERATIONS MICROSECONDS
  *   churn PATH COUNT                           -> ok             (opens, sessions, closes)
  *
@@ -245,6 +246,11 @@ static void run(char **w)
 	} else if (!strcmp(w[0], "ioctl")) {
 		ioctl(fd, (unsigned long)n, (void *)strtoul(w[3], NULL, 0)) ? fail() : (void)puts("ok");
 	} else if (!strcmp(w[0], "badptr")) {
+		ioctl(fd, CIOCCRYPT, &bad) ? fail() : (void)puts("ok");
+	} else if (!strcmp(w[0], "zeros")) {
+		memset(data, 0, sizeof(data));
+		bad.len = atoi(w[3]);
+		bad.src = bad.dst = data;
 		ioctl(fd, CIOCCRYPT, &bad) ? fail() : (void)puts("ok");
 	} else if (!strcmp(w[0], "bench")) {
 		do_bench(fd, w);

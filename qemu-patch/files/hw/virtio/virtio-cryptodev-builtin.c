@@ -206,6 +206,34 @@ static void advance_iv(BuiltinSession *session, const CryptodevOp *op,
     }
 }
 
+static int encrypt_or_decrypt(QCryptoCipher *cipher, uint16_t op,
+                              const uint8_t *src, uint8_t *dst, size_t len)
+{
+    return op == COP_ENCRYPT ?
+        qcrypto_cipher_encrypt(cipher, src, dst, len, NULL) :
+        qcrypto_cipher_decrypt(cipher, src, dst, len, NULL);
+}
+
+/* The library takes whole blocks only; a stream cipher's last may be cut. */
+static int run_blocks(QCryptoCipher *cipher, const CryptodevOp *op,
+                      size_t block_bytes)
+{
+    size_t rest = block_bytes == 1 ? op->len % 16 : 0;
+    size_t whole = op->len - rest;
+    uint8_t block[16] = { 0 };
+    int ret = 0;
+
+    if (whole > 0) {
+        ret = encrypt_or_decrypt(cipher, op->op, op->src, op->dst, whole);
+    }
+    if (ret == 0 && rest > 0) {
+        memcpy(block, op->src + whole, rest);
+        ret = encrypt_or_decrypt(cipher, op->op, block, block, sizeof(block));
+        memcpy(op->dst + whole, block, rest);
+    }
+    return ret;
+}
+
 static int run_cipher(BuiltinSession *session, CryptodevOp *op)
 {
     size_t iv_bytes = session->cipher_algorithm->iv_bytes;
@@ -223,12 +251,9 @@ static int run_cipher(BuiltinSession *session, CryptodevOp *op)
         ret = qcrypto_cipher_setiv(session->cipher, session->iv, iv_bytes,
                                    NULL);
     }
-    if (ret == 0 && op->len > 0) {
-        ret = encrypt ?
-            qcrypto_cipher_encrypt(session->cipher, op->src, op->dst, op->len,
-                                   NULL) :
-            qcrypto_cipher_decrypt(session->cipher, op->src, op->dst, op->len,
-                                   NULL);
+    if (ret == 0) {
+        ret = run_blocks(session->cipher, op,
+                         session->cipher_algorithm->block_bytes);
     }
     if (ret < 0) {
         return EIO;
