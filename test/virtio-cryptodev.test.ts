@@ -8,6 +8,7 @@ import { CryptoTool } from "./support/crypto-tool.ts";
 import { HostileRelay } from "./support/hostile-relay.ts";
 import { CLIENT, joined, RelayProcess, Scratch, until } from "./support/programs.ts";
 import { noVm, vmTest } from "./support/vm.ts";
+import { qemu } from "./vm/assets.ts";
 import { Guest } from "./vm/guest.ts";
 
 const DEVICE = ["-device", "virtio-cryptodev-pci,id=crypto0,backend=builtin"];
@@ -311,6 +312,70 @@ describe("the host", () => {
       "bench 3 1 4096 500 8",
     ]);
     for (const answer of [one, eight]) expect(Number(answer.split(" ")[1])).toBeGreaterThan(0);
+  });
+});
+
+describe("the device's properties", () => {
+  const CASES: [string, string][] = [
+    [
+      "backend=cryptodev,path=/no/such/node",
+      "backend cryptodev: can't use /no/such/node: No such file",
+    ],
+    ["backend=bogus", "backend 'bogus' is none of auto, cryptodev, builtin"],
+    ["backend=builtin,max-files=0", "must be at least 1"],
+  ];
+  for (const [properties, message] of CASES) {
+    vmTest(`${properties} is refused with what is wrong`, async () => {
+      const { program, firmware } = qemu();
+      const device = `virtio-cryptodev-pci,${properties}`;
+      const paths = firmware.flatMap((path) => ["-L", path]);
+      const command = [
+        program,
+        "-M",
+        "q35",
+        "-nodefaults",
+        "-nographic",
+        ...paths,
+        "-device",
+        device,
+      ];
+      const { exitCode, stderr } = Bun.spawnSync(command);
+      expect(exitCode).toBe(1);
+      expect(stderr.toString()).toContain(message);
+    });
+  }
+
+  vmTest("limits are kept, each with its errno, and auto says what it took", async () => {
+    const small = await Guest.boot({
+      devices: [
+        "-device",
+        "virtio-cryptodev-pci,id=crypto0,path=/no/such/node,max-files=2,max-sessions=1,max-bytes=64",
+      ],
+    });
+    expect(small.console).toContain("virtio-cryptodev: backend builtin");
+    const answers = await new CryptoTool(small).calls([
+      "open /dev/crypto",
+      "open /dev/crypto",
+      "open /dev/crypto",
+      `session 3 11 ${KEY128} 0 -`,
+      `session 3 11 ${KEY128} 0 -`,
+      "zeros 3 1 64",
+      "zeros 3 1 80",
+      "close 4",
+      "open /dev/crypto",
+    ]);
+    expect(answers).toEqual([
+      "ok 3",
+      "ok 4",
+      "error 24",
+      "ok 1",
+      "error 12",
+      "ok",
+      "error 22",
+      "ok",
+      "ok 4",
+    ]);
+    await small.stop();
   });
 });
 

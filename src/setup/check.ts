@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ROOT } from "./build.ts";
 import { ensureExecutables } from "./executables.ts";
-import { ensurePackages, TEST_TOOLS } from "./packages.ts";
+import { ensurePackages, TEST_TOOLS, VM_TOOLS } from "./packages.ts";
 
 function step(name: string, command: string[]): boolean {
   console.log(`\n== ${name}`);
@@ -27,10 +27,11 @@ function counts(report: string): { tests: number; failed: number; skipped: numbe
 const folder = mkdtempSync(join(tmpdir(), "check-"));
 const report = join(folder, "report.xml");
 const bin = (name: string) => join(ROOT, "node_modules/.bin", name);
-const missing = await ensurePackages(TEST_TOOLS);
+const missing = ensurePackages([...TEST_TOOLS, ...VM_TOOLS]);
 await ensureExecutables();
 const results = [
   missing.length === 0,
+  missing.length > 0 || step("QEMU, built once", ["make", "-s", "-C", "qemu-patch"]),
   step("types", [bin("tsc"), "--noEmit"]),
   step("lint", [bin("biome"), "ci", "."]),
   step("tests", [bin("bun"), "test", "--reporter=junit", `--reporter-outfile=${report}`]),

@@ -1,4 +1,5 @@
 /** Debian packages that tests and benchmarks need besides npm's. */
+import { existsSync } from "node:fs";
 
 export interface Tool {
   /** A command that must be on the PATH, or a file that must exist when it begins with "/". */
@@ -26,7 +27,7 @@ export const VM_TOOLS: readonly Tool[] = [
   { needs: "pkg-config", package: "pkg-config" },
   { needs: "flex", package: "flex" },
   { needs: "bison", package: "bison" },
-  { needs: "/usr/lib/python3.11/ensurepip", package: "python3-venv" },
+  { needs: "/var/lib/dpkg/info/python3-venv.list", package: "python3-venv" },
   { needs: "/usr/include/glib-2.0/glib.h", package: "libglib2.0-dev" },
   { needs: "/usr/include/zlib.h", package: "zlib1g-dev" },
   { needs: "/usr/include/libfdt.h", package: "libfdt-dev" },
@@ -34,7 +35,10 @@ export const VM_TOOLS: readonly Tool[] = [
   { needs: "/usr/include/slirp/libslirp.h", package: "libslirp-dev" },
   { needs: "/usr/include/attr/libattr.h", package: "libattr1-dev" },
   { needs: "/usr/include/cap-ng.h", package: "libcap-ng-dev" },
-  { needs: "/usr/share/doc/linux-headers-cloud-amd64", package: "linux-headers-cloud-amd64" },
+  {
+    needs: "/var/lib/dpkg/info/linux-headers-cloud-amd64.list",
+    package: "linux-headers-cloud-amd64",
+  },
 ];
 
 /** What the benchmark compares with. */
@@ -46,8 +50,9 @@ export const BENCH_TOOLS: readonly Tool[] = [
   { needs: "taskset", package: "util-linux" },
 ];
 
-async function there({ needs }: Tool): Promise<boolean> {
-  return needs.startsWith("/") ? Bun.file(needs).exists() : Bun.which(needs) !== null;
+/** Whether a tool is on this machine. */
+export function isThere({ needs }: Tool): boolean {
+  return needs.startsWith("/") ? existsSync(needs) : Bun.which(needs) !== null;
 }
 
 function run(command: string[]): boolean {
@@ -62,23 +67,20 @@ function run(command: string[]): boolean {
  * Installs what is missing where that is possible without a password.
  * @returns what is still missing, after printing the one command that installs it
  */
-export async function ensurePackages(tools: readonly Tool[]): Promise<readonly Tool[]> {
-  const absent = async () => {
-    const found = await Promise.all(tools.map(there));
-    return tools.filter((_, i) => !found[i]);
-  };
-  const missing = await absent();
+export function ensurePackages(tools: readonly Tool[]): readonly Tool[] {
+  const absent = () => tools.filter((tool) => !isThere(tool));
+  const missing = absent();
   if (missing.length === 0) return [];
-  const names = missing.map((tool) => tool.package);
+  const names = [...new Set(missing.map((tool) => tool.package))];
   const sudo = process.getuid?.() === 0 ? [] : ["sudo", "-n"];
   if (Bun.which("apt-get") !== null) {
     process.stderr.write(`Installing ${names.join(" ")} ...\n`);
     run([...sudo, "apt-get", "-qq", "update"]);
     run([...sudo, "apt-get", "-qq", "install", "--no-install-recommends", "-y", ...names]);
   }
-  const still = await absent();
+  const still = absent();
   if (still.length > 0) {
-    const wanted = still.map((tool) => tool.package).join(" ");
+    const wanted = [...new Set(still.map((tool) => tool.package))].join(" ");
     process.stderr.write(`Missing: ${wanted}. On Debian: sudo apt-get install ${wanted}\n`);
   }
   return still;

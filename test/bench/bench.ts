@@ -159,7 +159,7 @@ async function memory(): Promise<void> {
   }
 }
 
-await ensurePackages(BENCH_TOOLS);
+ensurePackages(BENCH_TOOLS);
 await ensureExecutables();
 for (const program of ["load", "limit-relay"]) compile(program);
 console.log(`# Benchmark, ${new Date().toISOString().slice(0, 10)}, medians of ${RUNS} runs\n`);

@@ -1,11 +1,8 @@
 /** Whether virtual machines can be used here, and how a test says so in its name. */
 import { test } from "bun:test";
-import { existsSync } from "node:fs";
-import { VM_TOOLS } from "../../src/setup/packages.ts";
+import { isThere, VM_TOOLS } from "../../src/setup/packages.ts";
 
-const missing = VM_TOOLS.filter(({ needs }) =>
-  needs.startsWith("/") ? !existsSync(needs) : Bun.which(needs) === null,
-).map((tool) => tool.package);
+const missing = VM_TOOLS.filter((tool) => !isThere(tool)).map((tool) => tool.package);
 
 /** Why not, or undefined where they can. */
 export const noVm =

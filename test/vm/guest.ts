@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket, Subprocess } from "bun";
+import { ROOT } from "../../src/setup/build.ts";
 import { busybox, guestTool, type Kernel, qemu, stockKernel } from "./assets.ts";
 import { Initramfs } from "./initramfs.ts";
 
@@ -39,8 +40,8 @@ const MODULES = [
 
 const GLIBC = ["libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2"];
 
-/** Runs as process 1: sets the machine up, then takes commands from the second serial port. */
-const INIT = `#!/bin/busybox sh
+/** What process 1 does first, whatever the guest is for. */
+const SETUP = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/root
 mount -t proc proc /proc
@@ -51,6 +52,10 @@ ip link set lo up
 if [ -e /sys/class/net/eth0 ]; then
   ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; ip route add default via 10.0.2.2
 fi
+`;
+
+/** Then it takes commands from the second serial port. */
+const AGENT = `
 stty -F /dev/ttyS1 raw -echo 115200
 exec 3<>/dev/ttyS1
 echo ready >&3
@@ -63,6 +68,28 @@ while read -r id encoded <&3; do
 done
 poweroff -f
 `;
+
+/** The chat client, to be copied into a guest. */
+export const CLIENT_PROGRAMS = { "bin/chat-client": join(ROOT, "chat-client") };
+
+/** The command that starts a machine, without its serial ports. */
+export function machine(kernel: Kernel, initrd: string, options: GuestOptions): string[] {
+  const { program, firmware } = qemu();
+  return [
+    program,
+    ...["-M", "q35", "-accel", "tcg,thread=multi"],
+    // TCG runs string instructions byte by byte: without these two the kernel copies by words.
+    ...["-cpu", "max,erms=off,fsrm=off"],
+    ...["-smp", String(options.cpus ?? 2), "-m", String(options.memory ?? 1024)],
+    ...["-nodefaults", "-nographic", "-no-reboot"],
+    ...firmware.flatMap((path) => ["-L", path]),
+    ...["-kernel", kernel.image, "-initrd", initrd],
+    ...["-append", "console=ttyS0 quiet panic=-1"],
+    ...["-netdev", "user,id=net"],
+    ...["-device", "virtio-net-pci,netdev=net,disable-legacy=on,romfile="],
+    ...(options.devices ?? []),
+  ];
+}
 
 /** How long a guest may take to boot, in milliseconds. */
 const BOOT_MS = 60_000;
@@ -91,45 +118,15 @@ export class Guest {
   /** Boots a machine and waits for its agent. Throws with the console's text when it does not come. */
   static async boot(options: GuestOptions = {}): Promise<Guest> {
     const kernel = options.kernel ?? stockKernel();
-    const { program, firmware } = qemu();
     const folder = mkdtempSync(join(tmpdir(), "chat-vm-"));
     const initrd = join(folder, "initrd");
-    writeFileSync(initrd, initramfs(kernel, options.programs ?? {}));
+    writeFileSync(initrd, initramfs(kernel, options.programs ?? {}, AGENT));
     const guest = new Guest(folder, [
-      program,
-      "-M",
-      "q35",
-      "-accel",
-      "tcg,thread=multi",
-      "-cpu",
-      "max,erms=off,fsrm=off",
-      "-smp",
-      String(options.cpus ?? 2),
-      "-m",
-      String(options.memory ?? 1024),
-      "-nodefaults",
-      "-nographic",
-      "-no-reboot",
-      ...firmware.flatMap((path) => ["-L", path]),
-      "-kernel",
-      kernel.image,
-      "-initrd",
-      initrd,
-      "-append",
-      "console=ttyS0 quiet panic=-1",
-      "-serial",
-      "stdio",
-      "-chardev",
-      `socket,id=agent,path=${folder}/agent,server=on,wait=off`,
-      "-serial",
-      "chardev:agent",
-      "-qmp",
-      `unix:${folder}/qmp,server=on,wait=off`,
-      "-netdev",
-      "user,id=net",
-      "-device",
-      "virtio-net-pci,netdev=net,disable-legacy=on,romfile=",
-      ...(options.devices ?? []),
+      ...machine(kernel, initrd, options),
+      ...["-serial", "stdio"],
+      ...["-chardev", `socket,id=agent,path=${folder}/agent,server=on,wait=off`],
+      ...["-serial", "chardev:agent"],
+      ...["-qmp", `unix:${folder}/qmp,server=on,wait=off`],
     ]);
     await guest.#connect();
     await guest.#until("the guest to boot", () => guest.#received.includes("ready\n"), BOOT_MS);
@@ -247,10 +244,15 @@ export class Guest {
   }
 }
 
-function initramfs(kernel: Kernel, programs: Readonly<Record<string, string>>): Uint8Array {
+/** The guest's files; `then` is what its process 1 does once all is set up. */
+export function initramfs(
+  kernel: Kernel,
+  programs: Readonly<Record<string, string>>,
+  then: string,
+): Uint8Array {
   const fs = new Initramfs();
   for (const folder of ["proc", "sys", "dev", "tmp", "root", "etc"]) fs.folder(folder);
-  fs.copy(busybox(), "bin/busybox").program("init", INIT);
+  fs.copy(busybox(), "bin/busybox").program("init", SETUP + then);
   fs.copy(guestTool("cryptodev-tool"), "bin/cryptodev-tool");
   const modules = join(kernel.tree, "lib/modules", kernel.release, "kernel");
   const order: string[] = [];

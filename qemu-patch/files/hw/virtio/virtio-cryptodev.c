@@ -776,6 +776,13 @@ static void virtio_cryptodev_realize(DeviceState *dev, Error **errp)
                    "max-in-flight must be at least 1");
         return;
     }
+    /* String properties have no defaults of their own. */
+    if (!s->conf.backend) {
+        s->conf.backend = g_strdup("auto");
+    }
+    if (!s->conf.path) {
+        s->conf.path = g_strdup("/dev/crypto");
+    }
     if (!choose_backend(s, errp)) {
         return;
     }
