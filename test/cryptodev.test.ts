@@ -17,6 +17,7 @@ import {
   Scratch,
   until,
 } from "./support/programs.ts";
+import { leftOut } from "./support/vm.ts";
 
 setDefaultTimeout(60_000);
 
@@ -33,9 +34,7 @@ afterAll(async () => {
   scratch.remove();
 });
 
-/** Names a test, with the reason where it can't run here. */
-const withDevice = (name: string, body: () => Promise<void>) =>
-  noDevice === undefined ? test(name, body) : test.skip(`${name} [left out: ${noDevice}]`, body);
+const withDevice = noDevice === undefined ? test : leftOut(noDevice);
 
 describe("the shim", () => {
   // Sizes, then offsets, of the /dev/crypto ABI on 64-bit Linux.
@@ -203,8 +202,8 @@ const noChroot =
   noDevice ??
   (existsSync("/lib/x86_64-linux-gnu/libc.so.6") ? undefined : "needs glibc at Debian's place");
 
-test.skipIf(noChroot !== undefined)(
-  `the compiled client uses a device in a root with nothing but glibc${noChroot === undefined ? "" : ` [left out: ${noChroot}]`}`,
+(noChroot === undefined ? test : leftOut(noChroot))(
+  "the compiled client uses a device in a root with nothing but glibc",
   async () => {
     const root = join(scratch.path, "bare-root");
     const copy = (from: string, to: string) => {

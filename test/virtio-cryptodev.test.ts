@@ -4,12 +4,15 @@
  */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { createCipheriv, createDecipheriv, createHash, createHmac } from "node:crypto";
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CryptoDevice, noDevice } from "./support/crypto-device.ts";
 import { CryptoTool } from "./support/crypto-tool.ts";
 import { HostileRelay } from "./support/hostile-relay.ts";
 import { CLIENT, joined, RelayProcess, Scratch, until } from "./support/programs.ts";
-import { noVm, vmTest } from "./support/vm.ts";
-import { qemu } from "./vm/assets.ts";
-import { Guest } from "./vm/guest.ts";
+import { leftOut, noVm, vmTest } from "./support/vm.ts";
+import { qemu, run, stockKernel } from "./vm/assets.ts";
+import { Guest, initramfs } from "./vm/guest.ts";
 
 const DEVICE = ["-device", "virtio-cryptodev-pci,id=crypto0,backend=builtin"];
 const PLAIN =
@@ -377,6 +380,85 @@ describe("the device's properties", () => {
     ]);
     await small.stop();
   });
+});
+
+describe("backend=cryptodev", () => {
+  const scratch = new Scratch();
+  afterAll(() => scratch.remove());
+  const KNOWN = [
+    "open /dev/crypto",
+    `session 3 11 ${KEY128} 0 -`,
+    "info 3 1",
+    `crypt 3 1 0 0 ${COUNTING} ${PLAIN.slice(0, 64)} c`,
+  ];
+  const ANSWER = `ok 7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2 - ${COUNTING}`;
+
+  const withNode = noDevice === undefined ? vmTest : leftOut(noDevice);
+  withNode(
+    "does each call on the host's node, and passes its errors on when it goes away",
+    async () => {
+      const node = await CryptoDevice.start(scratch, "host-node");
+      const backend = `backend=cryptodev,path=${node.path}`;
+      const machine = await Guest.boot({
+        devices: ["-device", `virtio-cryptodev-pci,id=crypto0,${backend}`],
+      });
+      const inGuest = new CryptoTool(machine);
+      const big = "zeros 3 1 65536";
+      expect(await inGuest.calls([...KNOWN, big, `session 3 99 ${KEY128} 0 -`])).toEqual([
+        "ok 3",
+        "ok 1",
+        "ok cbc-aes-fixture -",
+        ANSWER,
+        "ok",
+        "error 22",
+      ]);
+      expect(node.counts).toMatchObject({ session: 1, end: 1, encrypt: 2 });
+      const orphaned = machine.run(
+        `{ printf '${KNOWN.slice(0, 2).join("\\n")}\\n'; sleep 3; echo ${big}; } | cryptodev-tool`,
+      );
+      await until("the second session", () => node.counts.session === 2);
+      await node.unplug();
+      expect((await orphaned).output).toMatch(/^ok 3\nok 1\nerror \d+\n$/);
+      // The machine itself is unharmed.
+      expect((await machine.run("echo alive")).output).toBe("alive\n");
+      await machine.stop();
+      await node.stop();
+    },
+  );
+
+  vmTest(
+    "in a guest in a guest: the inner one's calls go through the outer one's /dev/crypto",
+    async () => {
+      const kernel = stockKernel();
+      const inner = join(scratch.path, "inner-initrd");
+      const known = `printf '${KNOWN.join("\\n")}\\n' | cryptodev-tool > /dev/ttyS0\npoweroff -f\n`;
+      writeFileSync(inner, initramfs(kernel, {}, known));
+      const { program, firmware } = qemu();
+      const libraries = run(["ldd", program]).match(/\/\S+\.so\S*/g) ?? [];
+      const programs: Record<string, string> = {
+        "bin/qemu": program,
+        bzImage: kernel.image,
+        "inner-initrd": inner,
+      };
+      for (const library of libraries) programs[library.slice(1)] = library;
+      for (const file of ["bios-256k.bin", "linuxboot_dma.bin", "kvmvapic.bin"]) {
+        const found = firmware.map((folder) => join(folder, file)).find((path) => existsSync(path));
+        if (found !== undefined) programs[`firmware/${file}`] = found;
+      }
+      const outer = await Guest.boot({ devices: DEVICE, programs, memory: 2048 });
+      const before = await statistic(outer, "aes-cbc");
+      const { output } = await outer.run(
+        `qemu -M q35 -accel tcg -cpu qemu64 -smp 1 -m 256 -nodefaults -nographic -no-reboot -L /firmware \\
+         -kernel /bzImage -initrd /inner-initrd -append 'console=ttyS0 quiet panic=-1' -serial stdio \\
+         -device virtio-cryptodev-pci,backend=cryptodev`,
+        280_000,
+      );
+      expect(output.replaceAll("\r", "")).toContain(`ok 3\nok 1\nok aes-cbc-qemu -\n${ANSWER}\n`);
+      expect(await statistic(outer, "aes-cbc")).toBe(before + 1);
+      expect([await statistic(outer, "files"), await statistic(outer, "sessions")]).toEqual([0, 0]);
+      await outer.stop();
+    },
+  );
 });
 
 describe("chats", () => {

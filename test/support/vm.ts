@@ -2,6 +2,9 @@
 import { test } from "bun:test";
 import { isThere, VM_TOOLS } from "../../src/setup/packages.ts";
 
+/** How long a test with guests may take, in milliseconds. */
+const GUEST_MS = 300_000;
+
 const missing = VM_TOOLS.filter((tool) => !isThere(tool)).map((tool) => tool.package);
 
 /** Why not, or undefined where they can. */
@@ -12,8 +15,11 @@ export const noVm =
       ? `needs Debian packages: apt-get install ${missing.join(" ")}`
       : undefined;
 
-/** A test in a guest, named with the reason where it can't run. */
-export function vmTest(name: string, body: () => Promise<void>, milliseconds = 300_000): void {
-  if (noVm === undefined) test(name, body, milliseconds);
-  else test.skip(`${name} [left out: ${noVm}]`, body);
+/** Names a test with the reason why it can't run here. */
+export function leftOut(why: string): (name: string, body: () => Promise<void>) => void {
+  return (name, body) => test.skip(`${name} [left out: ${why}]`, body);
 }
+
+/** A test in a guest, named with the reason where it can't run. */
+export const vmTest: (name: string, body: () => Promise<void>) => void =
+  noVm === undefined ? (name, body) => test(name, body, GUEST_MS) : leftOut(noVm);

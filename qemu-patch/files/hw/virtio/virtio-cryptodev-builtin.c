@@ -170,7 +170,7 @@ static int builtin_session_new(void *file, const CryptodevSessionSpec *spec,
 
 fail:
     builtin_session_free(file, session);
-    return EINVAL;
+    return -EINVAL;
 }
 
 /* Adds @blocks to a big-endian counter of 16 bytes */
@@ -256,7 +256,7 @@ static int run_cipher(BuiltinSession *session, CryptodevOp *op)
                          session->cipher_algorithm->block_bytes);
     }
     if (ret < 0) {
-        return EIO;
+        return -EIO;
     }
     advance_iv(session, op, encrypt ? op->dst + op->len - iv_bytes :
                                       last_source);
@@ -278,8 +278,7 @@ static int digest_whole(BuiltinSession *session, const uint8_t *data,
                         size_t len, uint8_t *mac)
 {
     size_t bytes = session->mac_algorithm->digest_bytes;
-    /* The library takes no empty pointer, and no digest into stack memory
-     * but of exactly its size. */
+    /* The library takes no null pointer, not even for no bytes. */
     struct iovec iov = { .iov_base = (void *)(data ?: (uint8_t *)""),
                          .iov_len = len };
     int ret;
@@ -287,7 +286,7 @@ static int digest_whole(BuiltinSession *session, const uint8_t *data,
     ret = session->hmac ?
         qcrypto_hmac_bytesv(session->hmac, &iov, 1, &mac, &bytes, NULL) :
         qcrypto_hash_bytesv(session->hash, &iov, 1, &mac, &bytes, NULL);
-    return ret < 0 ? EIO : 0;
+    return ret < 0 ? -EIO : 0;
 }
 
 static int digest_part(BuiltinSession *session, const uint8_t *data, size_t len)
@@ -297,7 +296,7 @@ static int digest_part(BuiltinSession *session, const uint8_t *data, size_t len)
             session->parts = g_byte_array_new();
         }
         if (len > MAX_PARTS_BYTES - session->parts->len) {
-            return ENOMEM;
+            return -ENOMEM;
         }
         g_byte_array_append(session->parts, data, len);
         return 0;
@@ -305,11 +304,11 @@ static int digest_part(BuiltinSession *session, const uint8_t *data, size_t len)
     if (!session->hash_state) {
         session->hash_state = qcrypto_hash_new(session->hash, NULL);
         if (!session->hash_state) {
-            return EIO;
+            return -EIO;
         }
     }
     return qcrypto_hash_update(session->hash_state, (const char *)data, len,
-                               NULL) < 0 ? EIO : 0;
+                               NULL) < 0 ? -EIO : 0;
 }
 
 static int digest_last(BuiltinSession *session, uint8_t *mac)
@@ -322,7 +321,7 @@ static int digest_last(BuiltinSession *session, uint8_t *mac)
                              session->parts->len, mac);
     } else {
         error = qcrypto_hash_finalize_bytes(session->hash_state, &mac, &bytes,
-                                            NULL) < 0 ? EIO : 0;
+                                            NULL) < 0 ? -EIO : 0;
     }
     forget_parts(session);
     return error;

@@ -63,7 +63,7 @@ static int fd_of(void *file)
     return GPOINTER_TO_INT(file);
 }
 
-/* The host's errno, as far as a guest knows it */
+/* 0 or the host's errno, negative, as far as a guest knows it */
 static int host_ioctl(void *file, unsigned long request, void *argument)
 {
     int ret = RETRY_ON_EINTR(ioctl(fd_of(file), request, argument));
@@ -71,7 +71,7 @@ static int host_ioctl(void *file, unsigned long request, void *argument)
     if (ret >= 0) {
         return 0;
     }
-    return errno >= 1 && errno <= 133 ? errno : EIO;
+    return errno >= 1 && errno <= 133 ? -errno : -EIO;
 }
 
 static int host_open(const char *path, void **file)
@@ -79,7 +79,7 @@ static int host_open(const char *path, void **file)
     int fd = qemu_open_old(path, O_RDWR);
 
     if (fd < 0) {
-        return errno;
+        return -errno;
     }
     *file = GINT_TO_POINTER(fd);
     return 0;

@@ -139,7 +139,7 @@ static void request_finish(CryptodevRequest *req, uint32_t value,
 {
     VirtIOCryptodev *s = req->s;
     struct virtio_cryptodev_response response = {
-        .error = cpu_to_le32(req->error),
+        .error = cpu_to_le32(-req->error),
         .value = cpu_to_le32(value),
         .iv_bytes = cpu_to_le32(iv_bytes),
         .mac_bytes = cpu_to_le32(mac_bytes),
@@ -200,7 +200,7 @@ static void do_open(CryptodevRequest *req)
     int error;
 
     if (g_hash_table_size(s->files) >= s->conf.max_files) {
-        request_fail(req, EMFILE);
+        request_fail(req, -EMFILE);
         return;
     }
     error = s->backend->open(s->conf.path, &backend_file);
@@ -219,7 +219,7 @@ static void do_open(CryptodevRequest *req)
     if (!file_count_changed(s)) {
         g_hash_table_remove(s->files, GUINT_TO_POINTER(file->handle));
         file_free(s, file);
-        request_fail(req, EBUSY);
+        request_fail(req, -EBUSY);
         return;
     }
     s->stats.opens++;
@@ -270,7 +270,7 @@ static void do_gsession(CryptodevRequest *req, CryptodevFile *file)
     int error;
 
     if (iov_to_buf(sg, num, at, &body, sizeof(body)) != sizeof(body)) {
-        request_fail(req, EINVAL);
+        request_fail(req, -EINVAL);
         return;
     }
     cipher = le32_to_cpu(body.cipher);
@@ -285,17 +285,17 @@ static void do_gsession(CryptodevRequest *req, CryptodevFile *file)
         spec.key_bytes > CRYPTODEV_KEY_MAX ||
         spec.mac_key_bytes > CRYPTODEV_MAC_KEY_MAX ||
         !key_sizes_valid(&spec)) {
-        request_fail(req, EINVAL);
+        request_fail(req, -EINVAL);
         return;
     }
     at += sizeof(body);
     if (iov_to_buf(sg, num, at, keys, spec.key_bytes + spec.mac_key_bytes) !=
         spec.key_bytes + spec.mac_key_bytes) {
-        request_fail(req, EINVAL);
+        request_fail(req, -EINVAL);
         return;
     }
     if (g_hash_table_size(file->sessions) >= s->conf.max_sessions) {
-        request_fail(req, ENOMEM);
+        request_fail(req, -ENOMEM);
         goto zero;
     }
     spec.key = keys;
@@ -347,7 +347,7 @@ static void do_gsessinfo(CryptodevRequest *req, CryptodevFile *file)
     session = named_session(req, file, &number);
     if (!session || iov_size(req->elem.in_sg, req->elem.in_num) <
         sizeof(struct virtio_cryptodev_response) + sizeof(info)) {
-        request_fail(req, EINVAL);
+        request_fail(req, -EINVAL);
         return;
     }
     req->error = req->s->backend->info(file->backend_file,
@@ -456,7 +456,7 @@ static void session_next(VirtIOCryptodev *s, CryptodevFile *file,
         return;
     }
     if (s->draining) {
-        req->error = ENODEV;
+        req->error = -ENODEV;
         session_done(req);
     } else if (req->command == VIRTIO_CRYPTODEV_FSESSION) {
         session_done(req);
@@ -490,7 +490,7 @@ static void do_fsession(CryptodevRequest *req, CryptodevFile *file)
     CryptodevSession *session = named_session(req, file, &number);
 
     if (!session) {
-        request_fail(req, EINVAL);
+        request_fail(req, -EINVAL);
         return;
     }
     /* Unknown from here on; what it has begun is finished before it is freed */
@@ -512,7 +512,7 @@ static void *one_piece(const struct iovec *sg, unsigned num, size_t at,
     return NULL;
 }
 
-/* 0, or why a CRYPT cannot be done; nothing of it has been done then [8] */
+/* 0 or a negative errno; nothing of the CRYPT has been done then [8] */
 static int crypt_prepare(CryptodevRequest *req, CryptodevFile *file,
                          CryptodevSession **session)
 {
@@ -530,13 +530,13 @@ static int crypt_prepare(CryptodevRequest *req, CryptodevFile *file,
                      COP_FLAG_RESET;
 
     if (iov_to_buf(out, out_num, at, &body, sizeof(body)) != sizeof(body)) {
-        return EINVAL;
+        return -EINVAL;
     }
     at += sizeof(body);
     *session = g_hash_table_lookup(file->sessions,
                                    GUINT_TO_POINTER(le32_to_cpu(body.session)));
     if (!*session) {
-        return EINVAL;
+        return -EINVAL;
     }
     cipher = (*session)->cipher;
     mac = (*session)->mac;
@@ -558,13 +558,13 @@ static int crypt_prepare(CryptodevRequest *req, CryptodevFile *file,
         (iv_bytes != 0 && iv_bytes != iv_size) ||
         result_bytes != (cipher ? op->len : 0) ||
         req->mac_bytes != digest_bytes) {
-        return EINVAL;
+        return -EINVAL;
     }
     /* None of the terms is above 2^32, so that the sums can't overflow. */
     if (iov_size(out, out_num) < at + iv_bytes + op->len ||
         iov_size(in, in_num) < sizeof(struct virtio_cryptodev_response) +
         result_bytes + req->mac_bytes + req->iv_back) {
-        return EINVAL;
+        return -EINVAL;
     }
     if (iv_bytes > 0) {
         iov_to_buf(out, out_num, at, req->iv, iv_bytes);
@@ -620,12 +620,12 @@ static void do_request(CryptodevRequest *req,
         return;
     }
     if (type != VIRTIO_CRYPTODEV_CLOSE && type != VIRTIO_CRYPTODEV_IOCTL) {
-        request_fail(req, EINVAL);
+        request_fail(req, -EINVAL);
         return;
     }
     file = g_hash_table_lookup(s->files, GUINT_TO_POINTER(handle));
     if (!file) {
-        request_fail(req, EBADF);
+        request_fail(req, -EBADF);
     } else if (type == VIRTIO_CRYPTODEV_CLOSE) {
         do_close(req, file);
     } else {
@@ -643,7 +643,7 @@ static void do_request(CryptodevRequest *req,
             do_gsessinfo(req, file);
             break;
         default:
-            request_fail(req, EINVAL);
+            request_fail(req, -EINVAL);
         }
     }
 }
@@ -753,7 +753,7 @@ static bool choose_backend(VirtIOCryptodev *s, Error **errp)
     if (!error) {
         s->backend = &cryptodev_backend_host;
     } else if (!strcmp(wish, "cryptodev")) {
-        error_setg_errno(errp, error, "backend cryptodev: can't use %s",
+        error_setg_errno(errp, -error, "backend cryptodev: can't use %s",
                          s->conf.path);
         return false;
     } else {

@@ -62,7 +62,7 @@ typedef struct CryptodevOp {
 } CryptodevOp;
 
 /*
- * Where the work is done. Functions return 0 or a positive errno. Only one
+ * Where the work is done. Functions return 0 or a negative errno. Only one
  * call at a time is made for one session; crypt may be called from any thread.
  */
 typedef struct CryptodevBackend {
