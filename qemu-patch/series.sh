@@ -45,11 +45,15 @@ commit "hw/virtio: add the cryptodev device" \
 	"It offers the host's /dev/crypto, or QEMU's crypto library, to programs in a guest."
 add hw/virtio/virtio-cryptodev-pci.c
 commit "hw/virtio: add virtio-cryptodev-pci" "The device's PCI binding, modern only."
+add tests/qtest/virtio-cryptodev-test.c tests/qtest/libqos/virtio-cryptodev.c \
+	tests/qtest/libqos/virtio-cryptodev.h
+commit "tests/qtest: add virtio-cryptodev-test" \
+	"Each obligation of the device, then random and mutated chains."
 for patch in "$here"/patches/*.patch; do
 	patch -d "$work" -p1 --quiet <"$patch"
 done
 commit "hw/virtio: build virtio-cryptodev" "Wires the device up: build, configuration, trace events, name."
 
 rm -rf "$out"
-git -C "$work" format-patch --quiet --cover-letter --output-directory "$out" HEAD~4
+git -C "$work" format-patch --quiet --cover-letter --output-directory "$out" HEAD~5
 ls "$out"/*.patch

@@ -11,7 +11,7 @@ import { CryptoTool } from "./support/crypto-tool.ts";
 import { HostileRelay } from "./support/hostile-relay.ts";
 import { CLIENT, joined, RelayProcess, Scratch, until } from "./support/programs.ts";
 import { leftOut, noVm, vmTest } from "./support/vm.ts";
-import { qemu, run, stockKernel } from "./vm/assets.ts";
+import { backportsKernel, qemu, run, stockKernel } from "./vm/assets.ts";
 import { Guest, initramfs } from "./vm/guest.ts";
 
 const DEVICE = ["-device", "virtio-cryptodev-pci,id=crypto0,backend=builtin"];
@@ -307,6 +307,18 @@ describe("the host", () => {
     expect((await tool.calls(["open /dev/crypto"])).at(0)).toBe("ok 3");
   });
 
+  vmTest(
+    "survives a minute of 8 processes of 4 threads at random work, killed at random",
+    async () => {
+      const [answer = ""] = await tool.calls(["stress /dev/crypto 60 8 4"], 120_000);
+      expect(answer).toMatch(/^ok \d+$/);
+      expect(Number(answer.split(" ")[1])).toBeGreaterThan(1000);
+      await Bun.sleep(500);
+      expect([await statistic(guest, "files"), await statistic(guest, "sessions")]).toEqual([0, 0]);
+      expect((await guest.run("dmesg | grep -E 'WARNING|BUG|Oops|leak'")).output).toBe("");
+    },
+  );
+
   vmTest("does several requests at a time", async () => {
     const [, , one = "", eight = ""] = await tool.calls([
       "open /dev/crypto",
@@ -316,6 +328,28 @@ describe("the host", () => {
     ]);
     for (const answer of [one, eight]) expect(Number(answer.split(" ")[1])).toBeGreaterThan(0);
   });
+});
+
+describe("Debian's newer kernel", () => {
+  vmTest(
+    "builds the driver without a warning, finds the device and gets known answers",
+    async () => {
+      const machine = await Guest.boot({ devices: DEVICE, kernel: backportsKernel() });
+      expect((await machine.run("uname -r")).output).toStartWith("6.12.");
+      const answers = await new CryptoTool(machine).calls([
+        "open /dev/crypto",
+        `session 3 11 ${KEY128} 18 ${JEFE}`,
+        `crypt 3 1 0 0 ${COUNTING} ${PLAIN.slice(0, 32)} c`,
+        "zeros 3 1 1048576",
+        "churn /dev/crypto 500",
+      ]);
+      const known = `ok 7649abac8119b246cee98e9b12e9197d - ${COUNTING}`;
+      expect(answers).toEqual(["ok 3", "ok 1", known, "ok", "ok"]);
+      expect(await statistic(machine, "files")).toBe(0);
+      expect((await machine.run("dmesg | grep -E 'WARNING|BUG|Oops'")).output).toBe("");
+      await machine.stop();
+    },
+  );
 });
 
 describe("the device's properties", () => {

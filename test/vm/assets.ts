@@ -3,9 +3,11 @@
  * unpacked and not installed; our QEMU and our driver, built.
  */
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   statSync,
@@ -47,14 +49,26 @@ export function run(
   return output;
 }
 
+/** Options with which apt uses the lists that building QEMU has made: they have backports too. */
+function privateApt(): string[] {
+  const apt = join(CACHE, "apt");
+  return [
+    `Dir::Etc::sourcelist=${apt}/sources.list`,
+    "Dir::Etc::sourceparts=-",
+    `Dir::State::lists=${apt}/lists`,
+    `Dir::Cache=${apt}/cache`,
+    "APT::Sandbox::User=root",
+  ].flatMap((option) => ["-o", option]);
+}
+
 /** Unpacks Debian packages into one folder of the cache, once. @returns that folder */
-function unpacked(name: string, packages: readonly string[]): string {
+function unpacked(name: string, packages: readonly string[], options: string[] = []): string {
   const folder = join(CACHE, name);
   if (existsSync(folder)) return folder;
   const partial = `${folder}.partial`;
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(join(partial, "tree"), { recursive: true });
-  run(["apt-get", "download", ...packages], { cwd: partial });
+  run(["apt-get", ...options, "download", ...packages], { cwd: partial });
   for (const file of readdirSync(partial).filter((entry) => entry.endsWith(".deb"))) {
     run(["dpkg", "-x", join(partial, file), join(partial, "tree")]);
     rmSync(join(partial, file));
@@ -64,24 +78,47 @@ function unpacked(name: string, packages: readonly string[]): string {
   return folder;
 }
 
-/** The packages that a metapackage stands for now. */
-function dependencyOf(metapackage: string): string {
-  const text = run(["apt-cache", "depends", metapackage]);
-  const name = text.match(/Depends: (linux-\S+)/)?.[1];
-  if (name === undefined) throw new Error(`${metapackage} depends on no kernel`);
-  return name;
+/** The release of the kernel that a metapackage stands for now. */
+function releaseOf(metapackage: string, options: string[] = []): string {
+  const text = run(["apt-cache", ...options, "show", metapackage]);
+  const release = text.match(/^Depends:.*\blinux-image-(\d\S*-cloud-amd64)/m)?.[1];
+  if (release === undefined) throw new Error(`${metapackage} depends on no kernel`);
+  return release;
 }
 
 /** Debian's stock cloud kernel, with our driver built for it. */
 export function stockKernel(): Kernel {
-  const imagePackage = dependencyOf("linux-image-cloud-amd64");
-  const release = imagePackage.replace("linux-image-", "");
-  const tree = unpacked(`kernel-${release}`, [imagePackage]);
+  const release = releaseOf("linux-image-cloud-amd64");
+  const tree = unpacked(`kernel-${release}`, [`linux-image-${release}`]);
   const headers = `/usr/src/linux-headers-${release}`;
-  if (!existsSync(headers))
+  if (!existsSync(headers)) {
     throw new Error(`no headers for ${release}: apt-get install linux-headers-cloud-amd64`);
-  const driver = buildDriver(release, headers);
-  return { release, image: join(tree, "boot", `vmlinuz-${release}`), tree, driver };
+  }
+  return kernel(release, tree, headers);
+}
+
+/** The cloud kernel of Debian's backports, and its headers, neither of them installed. */
+export function backportsKernel(): Kernel {
+  const options = privateApt();
+  const release = releaseOf("linux-image-cloud-amd64/bookworm-backports", options);
+  const version = release.replace("-cloud-amd64", "");
+  const packages = [
+    `linux-image-${release}-unsigned`,
+    `linux-headers-${release}`,
+    `linux-headers-${version}-common`,
+    `linux-kbuild-${version}`,
+  ];
+  const tree = unpacked(`kernel-${release}`, packages, options);
+  const headers = join(tree, "usr/src", `linux-headers-${release}`);
+  // The headers name each other where they would be installed.
+  const include = `include ${join(tree, "usr/src", `linux-headers-${version}-common`)}/Makefile\n`;
+  writeFileSync(join(headers, "Makefile"), include);
+  return kernel(release, tree, headers);
+}
+
+function kernel(release: string, tree: string, headers: string): Kernel {
+  const image = join(tree, "boot", `vmlinuz-${release}`);
+  return { release, image, tree, driver: buildDriver(release, headers) };
 }
 
 const DRIVER_FILES = [
@@ -92,18 +129,18 @@ const DRIVER_FILES = [
   "Kbuild",
 ];
 
-/** Builds the driver outside the repository. @returns the module's path */
+/** Builds the driver outside the repository, with all warnings being errors. @returns its path */
 function buildDriver(release: string, headers: string): string {
   const folder = join(CACHE, `driver-${release}`);
   mkdirSync(folder, { recursive: true });
   const source = join(ROOT, "linux-driver");
   for (const file of DRIVER_FILES) {
     const [from, to] = [join(source, file), join(folder, file)];
-    if (!existsSync(to) || statSync(from).mtimeMs > statSync(to).mtimeMs) {
-      writeFileSync(to, Bun.spawnSync(["cat", from]).stdout);
-    }
+    if (!existsSync(to) || !readFileSync(from).equals(readFileSync(to))) copyFileSync(from, to);
   }
-  run(["make", "-C", headers, `M=${folder}`, "W=1", "modules"]);
+  // Without type information for BPF, which needs a tool that the headers only recommend.
+  const settings = ["W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES="];
+  run(["make", "-C", headers, `M=${folder}`, ...settings, "modules"]);
   return join(folder, "virtio_cryptodev.ko");
 }
 

@@ -2,7 +2,7 @@
  * A virtual machine that runs commands for a test: Debian's kernel, an initramfs of busybox and what
  * the test needs, our QEMU, and an agent on a second serial port.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket, Subprocess } from "bun";
@@ -257,9 +257,12 @@ export function initramfs(
   const modules = join(kernel.tree, "lib/modules", kernel.release, "kernel");
   const order: string[] = [];
   for (const path of MODULES) {
+    const content = module(join(modules, `${path}.ko`));
+    // What is no module in this kernel is built in.
+    if (content === undefined) continue;
     const name = path.split("/").at(-1) ?? path;
     order.push(name);
-    fs.file(`modules/${name}.ko`, readFileSync(join(modules, `${path}.ko`)));
+    fs.file(`modules/${name}.ko`, content);
   }
   fs.file("modules/order", `${[...order, "virtio_cryptodev"].join("\n")}\n`);
   fs.file("modules/virtio_cryptodev.ko", readFileSync(kernel.driver));
@@ -270,4 +273,11 @@ export function initramfs(
   }
   for (const [to, from] of Object.entries(programs)) fs.copy(from, to);
   return fs.bytes();
+}
+
+/** A module's bytes, unpacked if it is compressed; undefined where there is none. */
+function module(path: string): Uint8Array | undefined {
+  if (existsSync(path)) return readFileSync(path);
+  if (!existsSync(`${path}.xz`)) return undefined;
+  return Bun.spawnSync(["xz", "-dc", `${path}.xz`]).stdout;
 }

@@ -15,6 +15,7 @@
  *   badptr FD SES                              -> error 14       (CRYPT with a pointer to nowhere)
  *   zeros FD SES BYTES                         -> ok             (CRYPT of so many zeros)
  *   bench FD SES BYTES MILLISECONDS THREADS    -> ok OPERATIONS MICROSECONDS
+ *   stress PATH SECONDS PROCESSES THREADS      -> ok OPERATIONS   (random work, processes killed)
  *   churn PATH COUNT                           -> ok             (opens, sessions, closes)
  *
  * Errors are answered with "error ERRNO".
@@ -26,7 +27,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -195,6 +199,102 @@ static void do_bench(int fd, char **w)
 	printf("ok %llu %llu\n", (unsigned long long)total, (unsigned long long)(now() - start));
 }
 
+/* What the threads of one process of the stress test share with their parent */
+static struct {
+	uint64_t operations;
+	uint64_t wrong;
+} *shared;
+
+static const char *stress_path;
+
+/* Encrypts and decrypts random data in sessions of its own, and has it come out right. */
+static void *stress_thread(void *argument)
+{
+	unsigned int seed = (uintptr_t)argument;
+	uint8_t *buffer = malloc(70000), *copy = malloc(70000);
+	uint8_t secret[32], start[16];
+
+	for (;;) {
+		struct session_op s = { .cipher = rand_r(&seed) % 2 ? 11 : 21, .keylen = 32,
+					.key = secret };
+		int fd = open(stress_path, O_RDWR);
+		int rounds = rand_r(&seed) % 20;
+
+		for (size_t i = 0; i < sizeof(secret); i++)
+			secret[i] = rand_r(&seed);
+		if (fd < 0 || ioctl(fd, CIOCGSESSION, &s))
+			goto wrong;
+		for (int round = 0; round < rounds; round++) {
+			struct crypt_op c = { .ses = s.ses, .src = buffer, .dst = buffer, .iv = start };
+
+			c.len = (rand_r(&seed) % (round % 5 ? 64 : 4096)) * 16;
+			for (size_t i = 0; i < c.len; i += 7)
+				buffer[i] = rand_r(&seed);
+			memcpy(copy, buffer, c.len);
+			if (ioctl(fd, CIOCCRYPT, &c))
+				goto wrong;
+			c.op = 1;
+			if (c.len >= 64 && !memcmp(copy, buffer, c.len))
+				goto wrong;
+			if (ioctl(fd, CIOCCRYPT, &c) || memcmp(copy, buffer, c.len))
+				goto wrong;
+			__atomic_add_fetch(&shared->operations, 2, __ATOMIC_RELAXED);
+		}
+		if (rand_r(&seed) % 2)
+			ioctl(fd, CIOCFSESSION, &s.ses);
+		close(fd);
+	}
+wrong:
+	perror("stress");
+	__atomic_add_fetch(&shared->wrong, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static pid_t stress_process(int threads, unsigned int seed)
+{
+	pid_t child = fork();
+
+	if (child == 0) {
+		for (int i = 0; i < threads; i++) {
+			pthread_t thread;
+
+			pthread_create(&thread, NULL, stress_thread,
+				       (void *)(uintptr_t)(seed * 64 + i));
+		}
+		pause();
+	}
+	return child;
+}
+
+static void do_stress(char **w)
+{
+	uint64_t end = now() + atoi(w[2]) * 1000000ull;
+	int processes = atoi(w[3]), threads = atoi(w[4]);
+	unsigned int seed = 1;
+	pid_t children[64];
+
+	stress_path = w[1];
+	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < processes; i++)
+		children[i] = stress_process(threads, seed++);
+	while (now() < end) {
+		int victim = rand_r(&seed) % processes;
+
+		usleep(200000);
+		kill(children[victim], SIGKILL);
+		waitpid(children[victim], NULL, 0);
+		children[victim] = stress_process(threads, seed++);
+	}
+	for (int i = 0; i < processes; i++) {
+		kill(children[i], SIGKILL);
+		waitpid(children[i], NULL, 0);
+	}
+	if (shared->wrong)
+		printf("wrong %llu\n", (unsigned long long)shared->wrong);
+	else
+		printf("ok %llu\n", (unsigned long long)shared->operations);
+}
+
 static void do_churn(const char *path, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -254,6 +354,8 @@ static void run(char **w)
 		ioctl(fd, CIOCCRYPT, &bad) ? fail() : (void)puts("ok");
 	} else if (!strcmp(w[0], "bench")) {
 		do_bench(fd, w);
+	} else if (!strcmp(w[0], "stress")) {
+		do_stress(w);
 	} else if (!strcmp(w[0], "churn")) {
 		do_churn(w[1], n);
 	} else {

@@ -1,0 +1,466 @@
+/*
+ * virtio-cryptodev: what the device owes its specification, and what a
+ * hostile guest can do to it. Numbers in brackets are the specification's.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "libqtest-single.h"
+#include "qemu/bswap.h"
+#include "qemu/module.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_cryptodev.h"
+#include "standard-headers/linux/virtio_ring.h"
+#include "libqos/virtio-cryptodev.h"
+
+/* Chains that the fuzz test sends; VIRTIO_CRYPTODEV_CHAINS overrides it */
+#define FUZZ_CHAINS     100000
+#define AREA_BYTES      (64 * 1024)
+#define WAIT_US         (10 * 1000 * 1000)
+
+#define AES_CBC         11
+#define HMAC_SHA256     18
+
+typedef struct Bench {
+    QTestState *qts;
+    QVirtioDevice *dev;
+    QGuestAllocator *alloc;
+    QVirtQueue *vq;
+    uint64_t out;
+    uint64_t in;
+    uint16_t avail;
+} Bench;
+
+static void bench_start(Bench *b)
+{
+    uint64_t features;
+
+    qvirtio_start_device(b->dev);
+    features = qvirtio_get_features(b->dev);
+    features &= ~((1ull << VIRTIO_RING_F_INDIRECT_DESC) |
+                  (1ull << VIRTIO_RING_F_EVENT_IDX) |
+                  QVIRTIO_F_BAD_FEATURE);
+    qvirtio_set_features(b->dev, features);
+    b->vq = qvirtqueue_setup(b->dev, b->alloc, 0);
+    qvirtio_set_driver_ok(b->dev);
+}
+
+static void bench_init(Bench *b, void *obj, QGuestAllocator *alloc)
+{
+    QVirtioCryptodev *cryptodev = obj;
+
+    b->qts = global_qtest;
+    b->dev = cryptodev->vdev;
+    b->alloc = alloc;
+    b->out = guest_alloc(alloc, AREA_BYTES);
+    b->in = guest_alloc(alloc, AREA_BYTES);
+    bench_start(b);
+}
+
+static bool needs_reset(Bench *b)
+{
+    return b->dev->bus->get_status(b->dev) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+static void bench_restart(Bench *b)
+{
+    qvirtqueue_cleanup(b->dev->bus, b->vq, b->alloc);
+    bench_start(b);
+}
+
+static void bench_end(Bench *b)
+{
+    qvirtio_reset(b->dev);
+    qvirtqueue_cleanup(b->dev->bus, b->vq, b->alloc);
+    guest_free(b->alloc, b->out);
+    guest_free(b->alloc, b->in);
+}
+
+/* Sends one chain: the response, whose error is -1 when there was none */
+static struct virtio_cryptodev_response call(Bench *b, const void *out,
+                                             size_t out_bytes, size_t in_bytes)
+{
+    struct virtio_cryptodev_response response = { .error = -1 };
+    uint32_t head, index, length;
+    gint64 end = g_get_monotonic_time() + WAIT_US;
+
+    /* The test driver counts descriptors down only; one chain at a time. */
+    qvirtqueue_reset_pool(b->vq);
+    qtest_memwrite(b->qts, b->out, out, out_bytes);
+    qtest_memwrite(b->qts, b->in, &response, sizeof(response));
+    head = qvirtqueue_add(b->qts, b->vq, b->out, out_bytes, false,
+                          in_bytes > 0);
+    if (in_bytes > 0) {
+        qvirtqueue_add(b->qts, b->vq, b->in, in_bytes, true, false);
+    }
+    qvirtqueue_kick(b->qts, b->dev, b->vq, head);
+    while (!qvirtqueue_get_buf(b->qts, b->vq, &index, &length)) {
+        if (needs_reset(b)) {
+            return response;
+        }
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        qtest_clock_step(b->qts, 100);
+    }
+    g_assert_cmpint(index, ==, head);
+    qtest_memread(b->qts, b->in, &response, sizeof(response));
+    response.error = le32_to_cpu(response.error);
+    response.value = le32_to_cpu(response.value);
+    response.iv_bytes = le32_to_cpu(response.iv_bytes);
+    response.mac_bytes = le32_to_cpu(response.mac_bytes);
+    return response;
+}
+
+static size_t put_head(uint8_t *out, uint32_t type, uint32_t handle,
+                       uint32_t command)
+{
+    struct virtio_cryptodev_request head = {
+        .type = cpu_to_le32(type),
+        .handle = cpu_to_le32(handle),
+        .command = cpu_to_le32(command),
+    };
+
+    memcpy(out, &head, sizeof(head));
+    return sizeof(head);
+}
+
+static struct virtio_cryptodev_response simple(Bench *b, uint32_t type,
+                                               uint32_t handle,
+                                               uint32_t command)
+{
+    uint8_t out[16];
+
+    return call(b, out, put_head(out, type, handle, command), 16);
+}
+
+static uint32_t open_file(Bench *b)
+{
+    struct virtio_cryptodev_response r;
+
+    r = simple(b, VIRTIO_CRYPTODEV_OPEN, 0, 0);
+    g_assert_cmpint(r.error, ==, 0);
+    return r.value;
+}
+
+static struct virtio_cryptodev_response gsession(Bench *b, uint32_t handle,
+                                                 uint32_t cipher, uint32_t key,
+                                                 uint32_t mac, uint32_t mac_key,
+                                                 size_t given)
+{
+    uint8_t out[2048] = { 0 };
+    size_t n = put_head(out, VIRTIO_CRYPTODEV_IOCTL, handle,
+                        VIRTIO_CRYPTODEV_GSESSION);
+    struct virtio_cryptodev_gsession body = {
+        .cipher = cpu_to_le32(cipher),
+        .mac = cpu_to_le32(mac),
+        .key_bytes = cpu_to_le32(key),
+        .mac_key_bytes = cpu_to_le32(mac_key),
+    };
+
+    memcpy(out + n, &body, sizeof(body));
+    return call(b, out, n + sizeof(body) + given, 16);
+}
+
+typedef struct Crypt {
+    uint32_t session;
+    uint16_t op;
+    uint16_t flags;
+    uint32_t len;
+    uint32_t iv;
+    uint32_t result;
+    uint32_t mac;
+    size_t given;       /* bytes after the structure */
+    size_t room;        /* bytes after the response */
+} Crypt;
+
+static struct virtio_cryptodev_response crypt_call(Bench *b, uint32_t handle,
+                                                   Crypt c)
+{
+    uint8_t out[4096] = { 0 };
+    size_t n = put_head(out, VIRTIO_CRYPTODEV_IOCTL, handle,
+                        VIRTIO_CRYPTODEV_CRYPT);
+    struct virtio_cryptodev_crypt body = {
+        .session = cpu_to_le32(c.session),
+        .op = cpu_to_le16(c.op),
+        .flags = cpu_to_le16(c.flags),
+        .len = cpu_to_le32(c.len),
+        .iv_bytes = cpu_to_le32(c.iv),
+        .result_bytes = cpu_to_le32(c.result),
+        .mac_bytes = cpu_to_le32(c.mac),
+    };
+
+    memcpy(out + n, &body, sizeof(body));
+    return call(b, out, n + sizeof(body) + c.given, 16 + c.room);
+}
+
+/* A chain without room for request or response breaks the device [8] */
+static void test_short_chains(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint8_t out[16] = { 1 };
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    call(&b, out, 15, 16);
+    g_assert_true(needs_reset(&b));
+    bench_restart(&b);
+    call(&b, out, 16, 15);
+    g_assert_true(needs_reset(&b));
+    bench_restart(&b);
+    call(&b, out, 16, 0);
+    g_assert_true(needs_reset(&b));
+    bench_restart(&b);
+    /* And is as good as new after a reset */
+    open_file(&b);
+    bench_end(&b);
+}
+
+/* Handles and sessions are the device's own, and checked [9] [10] */
+static void test_handles(void *obj, void *data, QGuestAllocator *alloc)
+{
+    Crypt c = { .op = 0, .len = 16, .iv = 16, .result = 16,
+                .given = 32, .room = 16 };
+    uint32_t one, two;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, 77, 0).error, ==, 9);
+    g_assert_cmpint(simple(&b, 4, 0, 0).error, ==, 22);
+    one = open_file(&b);
+    two = open_file(&b);
+    g_assert_cmpint(one, !=, two);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_IOCTL, one, 99).error, ==, 22);
+    g_assert_cmpint(gsession(&b, one, AES_CBC, 16, 0, 0, 16).error, ==, 0);
+    c.session = 1;
+    g_assert_cmpint(crypt_call(&b, one, c).error, ==, 0);
+    g_assert_cmpint(crypt_call(&b, two, c).error, ==, 22);
+    g_assert_cmpint(crypt_call(&b, 0, c).error, ==, 9);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, one, 0).error, ==, 0);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, one, 0).error, ==, 9);
+    g_assert_cmpint(crypt_call(&b, one, c).error, ==, 9);
+    bench_end(&b);
+}
+
+/* What a chain does not hold is EINVAL, and nothing of it is done [7] [8] */
+static void test_lengths(void *obj, void *data, QGuestAllocator *alloc)
+{
+    Crypt good = { .session = 1, .len = 32, .iv = 16, .result = 32, .mac = 32,
+                   .given = 48, .room = 64 };
+    Crypt c;
+    uint32_t file;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    g_assert_cmpint(gsession(&b, file, AES_CBC, 16, 0, 0, 15).error, ==, 22);
+    g_assert_cmpint(gsession(&b, file, AES_CBC, 65, 0, 0, 65).error, ==, 22);
+    g_assert_cmpint(gsession(&b, file, 0, 0, HMAC_SHA256, 513, 513).error,
+                    ==, 22);
+    g_assert_cmpint(gsession(&b, file, AES_CBC, -1, 0, 0, 64).error, ==, 22);
+    g_assert_cmpint(gsession(&b, file, 0, 0, 0, 0, 0).error, ==, 22);
+    g_assert_cmpint(gsession(&b, file, AES_CBC, 16, HMAC_SHA256, 8, 24).error,
+                    ==, 0);
+    g_assert_cmpint(crypt_call(&b, file, good).error, ==, 0);
+#define REFUSED(change) do {                                    \
+        c = good;                                               \
+        change;                                                 \
+        g_assert_cmpint(crypt_call(&b, file, c).error, ==, 22); \
+    } while (0)
+    REFUSED(c.given = 47);
+    REFUSED(c.room = 63);
+    REFUSED(c.len = 31);
+    REFUSED(c.len = 0xfffffff0);
+    REFUSED(c.len = 0xfffffff0; c.result = 0xfffffff0);
+    REFUSED(c.iv = 15);
+    REFUSED(c.iv = 0xffffffff);
+    REFUSED(c.result = 0);
+    REFUSED(c.mac = 0);
+    REFUSED(c.mac = 64);
+    REFUSED(c.op = 2);
+    REFUSED(c.flags = 0x100);
+    REFUSED(c.flags = 4);           /* no room for the IV */
+    REFUSED(c.session = 2);
+#undef REFUSED
+    g_assert_cmpint(crypt_call(&b, file, good).error, ==, 0);
+    bench_end(&b);
+}
+
+static uint64_t statistic(Bench *b, const char *name)
+{
+    QDict *answer = qtest_qmp(b->qts, "{'execute': 'qom-get', 'arguments': "
+        "{'path': '/machine/peripheral/cd0/virtio-backend', 'property': %s}}",
+        name);
+    uint64_t value = qdict_get_int(answer, "return");
+
+    qobject_unref(answer);
+    return value;
+}
+
+/* A reset ends everything that is open [13] */
+static void test_reset(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint32_t file;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    g_assert_cmpint(gsession(&b, file, AES_CBC, 32, 0, 0, 32).error, ==, 0);
+    g_assert_cmpint(statistic(&b, "stat-files"), ==, 1);
+    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 1);
+    bench_restart(&b);
+    g_assert_cmpint(statistic(&b, "stat-files"), ==, 0);
+    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 0);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, file, 0).error, ==, 9);
+    bench_end(&b);
+}
+
+/* Fills @out with something between a good request and noise */
+static size_t mutate(GRand *r, uint8_t *out, uint32_t handles)
+{
+    static const uint32_t commands[] = { 101, 102, 103, 104, 104, 104, 107 };
+    static const uint32_t numbers[] = {
+        0, 1, 2, 6, 7, 11, 13, 14, 16, 18, 20, 21, 22, 23, 24, 32, 50, 64,
+        104, 107, 512, 513, 4096, 0x7fffffff, 0x80000000, 0xfffffff0,
+        0xffffffff,
+    };
+    size_t bytes = g_rand_int_range(r, 0, 2048);
+    size_t n;
+
+    for (size_t i = 0; i < bytes; i++) {
+        out[i] = g_rand_int(r);
+    }
+    n = put_head(out, g_rand_int_range(r, 0, 20) ? g_rand_int_range(r, 1, 4) :
+                                                   g_rand_int(r),
+                 g_rand_int_range(r, 0, handles + 2),
+                 commands[g_rand_int_range(r, 0, G_N_ELEMENTS(commands))]);
+    for (; n + 4 <= 16 + 24; n += 4) {
+        uint32_t value = numbers[g_rand_int_range(r, 0,
+                                                  G_N_ELEMENTS(numbers))];
+
+        if (g_rand_int_range(r, 0, 4)) {
+            stl_le_p(out + n, value);
+        }
+    }
+    return bytes;
+}
+
+/*
+ * Cuts @bytes at @base into descriptors from @n on: how many there are then.
+ * Now and then one is empty, or lies where no memory is.
+ */
+static int add_pieces(GRand *r, struct vring_desc *descs, int n, uint64_t base,
+                      size_t bytes, bool write)
+{
+    int pieces = g_rand_int_range(r, 1, 5);
+
+    for (int i = 0; i < pieces; i++) {
+        size_t part = bytes;
+        bool odd = g_rand_int_range(r, 0, 500) == 0;
+
+        if (i < pieces - 1 && bytes > 1) {
+            part = g_rand_int_range(r, odd ? 0 : 1, bytes);
+        }
+        if (part == 0 && !odd) {
+            break;
+        }
+        odd = g_rand_int_range(r, 0, 500) == 0;
+        descs[n].addr = cpu_to_le64(odd ? 0xfffffffffff000ull : base);
+        descs[n].len = cpu_to_le32(part);
+        descs[n].flags = cpu_to_le16(VRING_DESC_F_NEXT |
+                                     (write ? VRING_DESC_F_WRITE : 0));
+        descs[n].next = cpu_to_le16(n + 1);
+        n++;
+        base += part;
+        bytes -= part;
+    }
+    return n;
+}
+
+/* Makes the chain at descriptor 0 available; quicker than libqos's way */
+static void send_chain(Bench *b, struct vring_desc *descs, int n)
+{
+    uint16_t ring[2];
+
+    descs[n - 1].flags &= ~cpu_to_le16(VRING_DESC_F_NEXT);
+    qtest_memwrite(b->qts, b->vq->desc, descs, n * sizeof(*descs));
+    ring[0] = 0;
+    qtest_memwrite(b->qts, b->vq->avail + 4 + 2 * (b->avail % b->vq->size),
+                   ring, 2);
+    ring[1] = cpu_to_le16(++b->avail);
+    qtest_memwrite(b->qts, b->vq->avail + 2, &ring[1], 2);
+    b->dev->bus->virtqueue_kick(b->dev, b->vq);
+}
+
+/* Random and mutated chains neither crash the device nor wedge it */
+static void test_fuzz(void *obj, void *data, QGuestAllocator *alloc)
+{
+    const char *wanted = getenv("VIRTIO_CRYPTODEV_CHAINS");
+    uint32_t chains = wanted ? atoi(wanted) : FUZZ_CHAINS;
+    uint32_t seed = g_test_rand_int();
+    GRand *r = g_rand_new_with_seed(seed);
+    uint8_t out[4096];
+    uint32_t handles = 0, answered = 0, resets = 0;
+    Bench b;
+
+    g_test_message("seed %u, %u chains", seed, chains);
+    bench_init(&b, obj, alloc);
+    for (uint32_t i = 0; i < chains; i++) {
+        struct vring_desc descs[16];
+        size_t out_bytes = mutate(r, out, handles);
+        size_t in_bytes = g_rand_int_range(r, 0, 4096);
+        uint32_t index, length;
+        bool used = false;
+        gint64 end = g_get_monotonic_time() + WAIT_US;
+        int n;
+
+        /* Something to be used must be open now and then. */
+        if (i % 500 == 0) {
+            bench_restart(&b);
+            handles = open_file(&b);
+            gsession(&b, handles, AES_CBC, 16, HMAC_SHA256, 16, 32);
+            gsession(&b, handles, 21, 32, 0, 0, 32);
+            b.avail = qtest_readw(b.qts, b.vq->avail + 2);
+        }
+        qtest_bufwrite(b.qts, b.out, out, MAX(out_bytes, 40));
+        n = add_pieces(r, descs, 0, b.out, out_bytes, false);
+        n = add_pieces(r, descs, n, b.in, in_bytes, true);
+        if (n == 0) {
+            continue;
+        }
+        send_chain(&b, descs, n);
+        for (;;) {
+            used = qvirtqueue_get_buf(b.qts, b.vq, &index, &length);
+            if (used || needs_reset(&b)) {
+                break;
+            }
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+        }
+        answered += used;
+        if (!used) {
+            bench_restart(&b);
+            b.avail = 0;
+            handles = 0;
+            resets++;
+        }
+    }
+    g_test_message("%u answered, %u resets", answered, resets);
+    g_assert_cmpint(answered, >, chains / 4);
+    /* After all that it works. */
+    bench_restart(&b);
+    handles = open_file(&b);
+    g_assert_cmpint(gsession(&b, handles, AES_CBC, 16, 0, 0, 16).error, ==, 0);
+    bench_end(&b);
+    g_rand_free(r);
+}
+
+static void register_virtio_cryptodev_test(void)
+{
+    QOSGraphTestOptions long_test = { .arg = NULL };
+
+    qos_add_test("short-chains", "virtio-cryptodev", test_short_chains, NULL);
+    qos_add_test("handles", "virtio-cryptodev", test_handles, NULL);
+    qos_add_test("lengths", "virtio-cryptodev", test_lengths, NULL);
+    qos_add_test("reset", "virtio-cryptodev", test_reset, NULL);
+    qos_add_test("fuzz", "virtio-cryptodev", test_fuzz, &long_test);
+}
+
+libqos_init(register_virtio_cryptodev_test);
