@@ -338,7 +338,7 @@ describe("Debian's newer kernel", () => {
       expect((await machine.run("uname -r")).output).toStartWith("6.12.");
       const answers = await new CryptoTool(machine).calls([
         "open /dev/crypto",
-        `session 3 11 ${KEY128} 18 ${JEFE}`,
+        `session 3 11 ${KEY128} 0 -`,
         `crypt 3 1 0 0 ${COUNTING} ${PLAIN.slice(0, 32)} c`,
         "zeros 3 1 1048576",
         "churn /dev/crypto 500",

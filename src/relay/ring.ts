@@ -10,6 +10,15 @@ import { ENTRY_HEADER_BYTES, encodeEntryHeader } from "../protocol/entry.ts";
 /** One slot of the index for so many bytes of the ring: smaller entries fill the index first. */
 const BYTES_PER_SLOT = 64;
 
+/** Node's Buffer.copy: unlike set(), it needs no view, which would be garbage for every message. */
+const copyBytes = Buffer.prototype.copy as (
+  this: Uint8Array,
+  target: Uint8Array,
+  at: number,
+  start: number,
+  end: number,
+) => number;
+
 export class Ring {
   /** The entries' bytes. Readers take slices of it and change nothing. */
   readonly bytes: Uint8Array;
@@ -119,16 +128,8 @@ export class Ring {
     const length = end - start;
     const place = this.#headPlace;
     const first = Math.min(length, this.capacity - place);
-    if (length <= SHORT_RUN) {
-      // Short runs byte by byte: a subarray would be garbage for every message.
-      const { bytes } = this;
-      for (let i = 0; i < length; i++) {
-        bytes[(place + i) & this.#mask] = source[start + i] as number;
-      }
-    } else {
-      this.bytes.set(source.subarray(start, start + first), place);
-      if (first < length) this.bytes.set(source.subarray(start + first, end), 0);
-    }
+    copyBytes.call(source, this.bytes, place, start, start + first);
+    if (first < length) copyBytes.call(source, this.bytes, 0, start + first, end);
     this.#advance(length);
   }
 
@@ -137,6 +138,3 @@ export class Ring {
     this.#headPlace = (this.#headPlace + bytes) & this.#mask;
   }
 }
-
-/** Up to here a loop is as quick as a call into the runtime, in bytes. */
-const SHORT_RUN = 64;
