@@ -8,7 +8,6 @@ export const EXIT = {
   NOHOST: 68,
   UNAVAILABLE: 69,
   SOFTWARE: 70,
-  OSERR: 71,
   CANTCREAT: 73,
   IOERR: 74,
   TEMPFAIL: 75,

@@ -70,11 +70,6 @@ export class SealingSession {
     this.#buffer.set(this.salt, HEADER_AT + 4);
   }
 
-  /** The counter of the next envelope. */
-  get counter(): number {
-    return this.#counter;
-  }
-
   /**
    * Seals what `write` lays out at PAYLOAD_AT of the buffer that it is given.
    * @param write returns the payload's length in bytes

@@ -27,10 +27,6 @@ export class Room {
     return this.#members.length;
   }
 
-  get members(): readonly Connection[] {
-    return this.#members;
-  }
-
   add(member: Connection): void {
     member.memberIndex = this.#members.length;
     this.#members.push(member);
