@@ -2,13 +2,14 @@
  * bun run bench: what the relay and the envelope cost, beside others in the same run. Each figure is
  * the median of several runs, taken in turn so that a busy machine is busy for all.
  *
- *   bun run bench                everything, about 8 minutes
- *   bun run bench --quick        fewer sizes and runs, about 1 minute
+ *   bun run bench                everything, about 10 minutes
+ *   bun run bench --quick        fewer sizes and runs, about 2 minutes
  */
 import { join } from "node:path";
 import { ensureExecutables } from "../../src/setup/executables.ts";
-import { BENCH_TOOLS, ensurePackages } from "../../src/setup/packages.ts";
+import { BENCH_TOOLS, ensurePackages, VM_TOOLS } from "../../src/setup/packages.ts";
 import { envelopeTable } from "./envelope.ts";
+import { guestCryptoTable } from "./guest-crypto.ts";
 import { median } from "./median.ts";
 import { bin, type Contender, compile, LIMIT, NATS, REDIS, RELAY, Server } from "./servers.ts";
 
@@ -166,3 +167,5 @@ console.log(`# Benchmark, ${new Date().toISOString().slice(0, 10)}, medians of $
 await fanOut();
 await memory();
 console.log(envelopeTable(RUNS));
+if (ensurePackages(VM_TOOLS).length === 0) console.log(await guestCryptoTable(RUNS, quick));
+else console.log("\n## AES-128-CBC in a guest\n\nLeft out: packages are missing, see above.");

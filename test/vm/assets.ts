@@ -81,7 +81,7 @@ function unpacked(name: string, packages: readonly string[], options: string[] =
 /** The release of the kernel that a metapackage stands for now. */
 function releaseOf(metapackage: string, options: string[] = []): string {
   const text = run(["apt-cache", ...options, "show", metapackage]);
-  const release = text.match(/^Depends:.*\blinux-image-(\d\S*-cloud-amd64)/m)?.[1];
+  const release = text.match(/^Depends:.*\blinux-image-(\d\S*-amd64)/m)?.[1];
   if (release === undefined) throw new Error(`${metapackage} depends on no kernel`);
   return release;
 }
@@ -101,12 +101,25 @@ export function stockKernel(): Kernel {
 export function backportsKernel(): Kernel {
   const options = privateApt();
   const release = releaseOf("linux-image-cloud-amd64/bookworm-backports", options);
-  const version = release.replace("-cloud-amd64", "");
+  return uninstalledKernel(release, `${release}-unsigned`, options);
+}
+
+/** Debian's kernel with all of its modules: the cloud kernel lacks upstream's virtio_crypto. */
+export function fullKernel(): Kernel {
+  const release = releaseOf("linux-image-amd64");
+  return uninstalledKernel(release, release);
+}
+
+/** A kernel with its headers, unpacked only. */
+function uninstalledKernel(release: string, image: string, options: string[] = []): Kernel {
+  const version = release.replace(/(-cloud)?-amd64$/, "");
+  // Debian 12's own kbuild package goes by the kernel's series, later ones by the release.
+  const kbuild = options.length === 0 ? version.replace(/\.0-.*/, "") : version;
   const packages = [
-    `linux-image-${release}-unsigned`,
+    `linux-image-${image}`,
     `linux-headers-${release}`,
     `linux-headers-${version}-common`,
-    `linux-kbuild-${version}`,
+    `linux-kbuild-${kbuild}`,
   ];
   const tree = unpacked(`kernel-${release}`, packages, options);
   const headers = join(tree, "usr/src", `linux-headers-${release}`);

@@ -14,6 +14,8 @@ export interface GuestOptions {
   readonly kernel?: Kernel;
   /** Arguments of QEMU besides the machine itself. */
   readonly devices?: readonly string[];
+  /** Modules that are loaded before our driver: paths in the kernel's folder, without ".ko". */
+  readonly modules?: readonly string[];
   /** Programs of the host to copy: path in the guest by path on the host. */
   readonly programs?: Readonly<Record<string, string>>;
   /** MiB. */
@@ -120,7 +122,7 @@ export class Guest {
     const kernel = options.kernel ?? stockKernel();
     const folder = mkdtempSync(join(tmpdir(), "chat-vm-"));
     const initrd = join(folder, "initrd");
-    writeFileSync(initrd, initramfs(kernel, options.programs ?? {}, AGENT));
+    writeFileSync(initrd, initramfs(kernel, AGENT, options));
     const guest = new Guest(folder, [
       ...machine(kernel, initrd, options),
       ...["-serial", "stdio"],
@@ -247,17 +249,17 @@ export class Guest {
 /** The guest's files; `then` is what its process 1 does once all is set up. */
 export function initramfs(
   kernel: Kernel,
-  programs: Readonly<Record<string, string>>,
   then: string,
+  { programs = {}, modules = [] }: Pick<GuestOptions, "programs" | "modules"> = {},
 ): Uint8Array {
   const fs = new Initramfs();
   for (const folder of ["proc", "sys", "dev", "tmp", "root", "etc"]) fs.folder(folder);
   fs.copy(busybox(), "bin/busybox").program("init", SETUP + then);
-  fs.copy(guestTool("cryptodev-tool"), "bin/cryptodev-tool");
-  const modules = join(kernel.tree, "lib/modules", kernel.release, "kernel");
+  for (const tool of ["cryptodev-tool", "crypto-bench"]) fs.copy(guestTool(tool), `bin/${tool}`);
+  const folder = join(kernel.tree, "lib/modules", kernel.release, "kernel");
   const order: string[] = [];
-  for (const path of MODULES) {
-    const content = module(join(modules, `${path}.ko`));
+  for (const path of [...MODULES, ...modules]) {
+    const content = module(join(folder, `${path}.ko`));
     // What is no module in this kernel is built in.
     if (content === undefined) continue;
     const name = path.split("/").at(-1) ?? path;

@@ -21,7 +21,7 @@ await ensureExecutables();
 const folder = mkdtempSync(join(tmpdir(), "chat-vm-"));
 const kernel = stockKernel();
 const initrd = join(folder, "initrd");
-writeFileSync(initrd, initramfs(kernel, CLIENT_PROGRAMS, SHELL));
+writeFileSync(initrd, initramfs(kernel, SHELL, { programs: CLIENT_PROGRAMS }));
 console.log("Booting; this takes some seconds ...");
 const run = Bun.spawn(
   [

@@ -14,7 +14,6 @@
  *   ioctl FD NUMBER ADDRESS                    -> ok             (raw, for what must fail)
  *   badptr FD SES                              -> error 14       (CRYPT with a pointer to nowhere)
  *   zeros FD SES BYTES                         -> ok             (CRYPT of so many zeros)
- *   bench FD SES BYTES MILLISECONDS THREADS    -> ok OPERATIONS MICROSECONDS
  *   stress PATH SECONDS PROCESSES THREADS      -> ok OPERATIONS   (random work, processes killed)
  *   churn PATH COUNT                           -> ok             (opens, sessions, closes)
  *
@@ -143,60 +142,12 @@ static void do_crypt(int fd, char **w)
 		free(dst);
 }
 
-static struct {
-	int fd;
-	uint32_t ses;
-	size_t bytes;
-	uint64_t end;
-} job;
-
 static uint64_t now(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
-}
-
-static void *worker(void *unused)
-{
-	uint8_t *buffer = calloc(1, job.bytes + 1), local_iv[16] = { 0 };
-	uintptr_t count = 0;
-	(void)unused;
-
-	while (now() < job.end) {
-		struct crypt_op c = { .ses = job.ses, .len = job.bytes, .src = buffer,
-				      .dst = buffer, .iv = local_iv };
-
-		if (ioctl(job.fd, CIOCCRYPT, &c)) {
-			perror("bench");
-			exit(1);
-		}
-		count++;
-	}
-	free(buffer);
-	return (void *)count;
-}
-
-static void do_bench(int fd, char **w)
-{
-	pthread_t threads[64];
-	int n = atoi(w[5]);
-	uint64_t total = 0, start = now();
-
-	job.fd = fd;
-	job.ses = atoi(w[2]);
-	job.bytes = atoi(w[3]);
-	job.end = start + atoi(w[4]) * 1000ull;
-	for (int i = 0; i < n; i++)
-		pthread_create(&threads[i], NULL, worker, NULL);
-	for (int i = 0; i < n; i++) {
-		void *count;
-
-		pthread_join(threads[i], &count);
-		total += (uintptr_t)count;
-	}
-	printf("ok %llu %llu\n", (unsigned long long)total, (unsigned long long)(now() - start));
 }
 
 /* What the threads of one process of the stress test share with their parent */
@@ -352,8 +303,6 @@ static void run(char **w)
 		bad.len = atoi(w[3]);
 		bad.src = bad.dst = data;
 		ioctl(fd, CIOCCRYPT, &bad) ? fail() : (void)puts("ok");
-	} else if (!strcmp(w[0], "bench")) {
-		do_bench(fd, w);
 	} else if (!strcmp(w[0], "stress")) {
 		do_stress(w);
 	} else if (!strcmp(w[0], "churn")) {
