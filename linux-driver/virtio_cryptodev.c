@@ -53,11 +53,11 @@ struct vcd_device {
 	bool gone;
 };
 
-/* Minors 0 to 31 are /dev/cryptodev0 to /dev/cryptodev31; /dev/crypto is the first that there is. */
+/* Minors 0 to 31 are /dev/cryptodev0 to 31; /dev/crypto stands for the first that there is. */
 #define VCD_MAX_DEVICES	32
 #define VCD_MINOR_FIRST	VCD_MAX_DEVICES
 
-/* Protects vcd_devices; nothing sleeps for a device while holding it */
+/* Protects vcd_devices and the nodes; nothing waits for a device while holding it */
 static DEFINE_MUTEX(vcd_devices_lock);
 static DEFINE_IDR(vcd_devices);
 static struct class *vcd_class;
@@ -189,7 +189,7 @@ static u32 vcd_value(struct vcd_request *req)
 	return le32_to_cpu(response->value);
 }
 
-/* Has a worker send a CLOSE, since neither an exiting process nor an interrupt may wait for room. */
+/* Has a worker send a CLOSE: neither an exiting process nor an interrupt may wait for room. */
 static void vcd_queue_close(struct vcd_device *dev, struct vcd_request *close, u32 handle)
 {
 	struct virtio_cryptodev_request *head = close->out;
@@ -276,6 +276,14 @@ static int vcd_try_add(struct vcd_device *dev, struct vcd_request *req,
 	return err;
 }
 
+/* Whether there was room on the ring, or a better reason not to try again: see @err */
+static bool vcd_tried(struct vcd_device *dev, struct vcd_request *req,
+		      struct scatterlist *out, struct scatterlist *in, int *err)
+{
+	*err = vcd_try_add(dev, req, out, in);
+	return *err != -ENOSPC;
+}
+
 /* Puts a request on the ring, waiting for room; a fatal signal ends the wait. */
 static int vcd_submit(struct vcd_device *dev, struct vcd_request *req)
 {
@@ -284,13 +292,8 @@ static int vcd_submit(struct vcd_device *dev, struct vcd_request *req)
 	struct scatterlist *in = vcd_sg(&in_one, req->in, req->in_bytes);
 	int err = -ENOMEM;
 
-	if (out && in) {
-		err = vcd_try_add(dev, req, out, in);
-		if (err == -ENOSPC &&
-		    wait_event_killable(dev->room,
-					(err = vcd_try_add(dev, req, out, in)) != -ENOSPC))
-			err = -EINTR;
-	}
+	if (out && in && wait_event_killable(dev->room, vcd_tried(dev, req, out, in, &err)))
+		err = -EINTR;
 	/* The ring has the addresses; what described them is not needed any more. */
 	vcd_sg_free(&in_one, in);
 	vcd_sg_free(&out_one, out);
@@ -756,35 +759,46 @@ static void vcd_stop(struct vcd_device *dev)
 	dev->vdev->config->del_vqs(dev->vdev);
 }
 
-/* Makes /dev/cryptodevN, and /dev/crypto if this is the first device. */
-static int vcd_make_nodes(struct vcd_device *dev)
+/* Gives a device its number and its node, and makes /dev/crypto with the first one. */
+static int vcd_add(struct vcd_device *dev)
 {
 	struct device *node;
+	bool first;
+	int id;
 
-	node = device_create(vcd_class, &dev->vdev->dev,
-			     MKDEV(MAJOR(vcd_region), dev->id), NULL, "cryptodev%d", dev->id);
+	mutex_lock(&vcd_devices_lock);
+	first = idr_is_empty(&vcd_devices);
+	id = idr_alloc(&vcd_devices, dev, 0, VCD_MAX_DEVICES, GFP_KERNEL);
+	if (id < 0)
+		goto unlock;
+	dev->id = id;
+	node = device_create(vcd_class, &dev->vdev->dev, MKDEV(MAJOR(vcd_region), id), NULL,
+			     "cryptodev%d", id);
 	if (IS_ERR(node))
-		return PTR_ERR(node);
-	if (dev->id != 0)
-		return 0;
-	node = device_create(vcd_class, &dev->vdev->dev,
-			     MKDEV(MAJOR(vcd_region), VCD_MINOR_FIRST), NULL, "crypto");
-	if (IS_ERR(node))
-		device_destroy(vcd_class, MKDEV(MAJOR(vcd_region), dev->id));
-	return PTR_ERR_OR_ZERO(node);
+		goto remove;
+	if (!first)
+		goto unlock;
+	/* It stands for whatever device is there, so it has no parent. */
+	node = device_create(vcd_class, NULL, MKDEV(MAJOR(vcd_region), VCD_MINOR_FIRST), NULL,
+			     "crypto");
+	if (!IS_ERR(node))
+		goto unlock;
+	device_destroy(vcd_class, MKDEV(MAJOR(vcd_region), id));
+remove:
+	idr_remove(&vcd_devices, id);
+	id = PTR_ERR(node);
+unlock:
+	mutex_unlock(&vcd_devices_lock);
+	return id < 0 ? id : 0;
 }
 
-static void vcd_remove_nodes(struct vcd_device *dev)
-{
-	if (dev->id == 0)
-		device_destroy(vcd_class, MKDEV(MAJOR(vcd_region), VCD_MINOR_FIRST));
-	device_destroy(vcd_class, MKDEV(MAJOR(vcd_region), dev->id));
-}
-
-static void vcd_forget(struct vcd_device *dev)
+static void vcd_del(struct vcd_device *dev)
 {
 	mutex_lock(&vcd_devices_lock);
+	device_destroy(vcd_class, MKDEV(MAJOR(vcd_region), dev->id));
 	idr_remove(&vcd_devices, dev->id);
+	if (idr_is_empty(&vcd_devices))
+		device_destroy(vcd_class, MKDEV(MAJOR(vcd_region), VCD_MINOR_FIRST));
 	mutex_unlock(&vcd_devices_lock);
 }
 
@@ -805,22 +819,15 @@ static int vcd_probe(struct virtio_device *vdev)
 	dev->vdev = vdev;
 	vdev->priv = dev;
 	virtio_cread_le(vdev, struct virtio_cryptodev_config, max_bytes, &dev->max_bytes);
+	dev->max_bytes = min_t(u32, dev->max_bytes, VIRTIO_CRYPTODEV_MAX_BYTES);
 	err = vcd_start(dev);
 	if (err)
 		goto put;
-	mutex_lock(&vcd_devices_lock);
-	err = idr_alloc(&vcd_devices, dev, 0, VCD_MAX_DEVICES, GFP_KERNEL);
-	mutex_unlock(&vcd_devices_lock);
-	if (err < 0)
-		goto stop;
-	dev->id = err;
-	err = vcd_make_nodes(dev);
+	err = vcd_add(dev);
 	if (err)
-		goto forget;
+		goto stop;
 	return 0;
 
-forget:
-	vcd_forget(dev);
 stop:
 	vcd_stop(dev);
 put:
@@ -832,8 +839,7 @@ static void vcd_remove(struct virtio_device *vdev)
 {
 	struct vcd_device *dev = vdev->priv;
 
-	vcd_remove_nodes(dev);
-	vcd_forget(dev);
+	vcd_del(dev);
 	vcd_stop(dev);
 	/* Open files keep the rest; all that they ask for is -ENODEV from now on. */
 	kref_put(&dev->ref, vcd_device_free);

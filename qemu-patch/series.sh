@@ -25,7 +25,7 @@ for file in $touched; do
 	mkdir -p "$work/$(dirname "$file")"
 	cp "$src/$file" "$work/$file"
 done
-for patch in "$here"/patches/*.patch; do
+for patch in $(ls -r "$here"/patches/*.patch); do
 	patch -d "$work" -p1 --quiet --reverse <"$patch"
 done
 commit "base" "The files that the series touches, as they are."
@@ -40,7 +40,7 @@ add include/standard-headers/linux/virtio_cryptodev.h
 commit "standard-headers: add virtio_cryptodev.h" \
 	"The layout of the virtio cryptodev device's requests and configuration."
 add include/hw/virtio/virtio-cryptodev.h hw/virtio/virtio-cryptodev.c \
-	hw/virtio/virtio-cryptodev-builtin.c hw/virtio/virtio-cryptodev-host.c
+	hw/virtio/virtio-cryptodev-algorithms.c hw/virtio/virtio-cryptodev-builtin.c hw/virtio/virtio-cryptodev-host.c
 commit "hw/virtio: add the cryptodev device" \
 	"It offers the host's /dev/crypto, or QEMU's crypto library, to programs in a guest."
 add hw/virtio/virtio-cryptodev-pci.c
@@ -49,11 +49,13 @@ add tests/qtest/virtio-cryptodev-test.c tests/qtest/libqos/virtio-cryptodev.c \
 	tests/qtest/libqos/virtio-cryptodev.h
 commit "tests/qtest: add virtio-cryptodev-test" \
 	"Each obligation of the device, then random and mutated chains."
+# A patch begins with its commit's message.
 for patch in "$here"/patches/*.patch; do
 	patch -d "$work" -p1 --quiet <"$patch"
+	commit "$(head -n 1 "$patch")" "$(sed -n '3,/^---/{/^---/d;p}' "$patch")"
 done
-commit "hw/virtio: build virtio-cryptodev" "Wires the device up: build, configuration, trace events, name."
 
 rm -rf "$out"
-git -C "$work" format-patch --quiet --cover-letter --output-directory "$out" HEAD~5
+commits=$(git -C "$work" rev-list --count HEAD)
+git -C "$work" format-patch --quiet --cover-letter --output-directory "$out" "HEAD~$((commits - 1))"
 ls "$out"/*.patch

@@ -1,17 +1,14 @@
 /** The QEMU device's own tests, in QEMU's way: libqos, qtest, AddressSanitizer. */
-import { expect, test } from "bun:test";
+import { expect } from "bun:test";
 import { join } from "node:path";
 import { ROOT } from "../src/setup/build.ts";
-import { leftOut, noVm } from "./support/vm.ts";
+import { vmTest } from "./support/vm.ts";
 import { CACHE, qemu } from "./vm/assets.ts";
 
 /** The sanitised QEMU is built for it, and 100,000 chains take their time. */
 const MILLISECONDS = 40 * 60_000;
 
-const slowTest: (name: string, body: () => Promise<void>) => void =
-  noVm === undefined ? (name, body) => test(name, body, MILLISECONDS) : leftOut(noVm);
-
-slowTest(
+vmTest(
   "each obligation of the device, and 100,000 random chains, under AddressSanitizer",
   async () => {
     const firmware = qemu().firmware[0] ?? "";
@@ -32,10 +29,21 @@ slowTest(
       new Response(check.stderr).text(),
     ]);
     expect(`${output}\n${errors}`).not.toContain("not ok");
-    for (const name of ["short-chains", "handles", "lengths", "reset", "fuzz"]) {
+    for (const name of [
+      "short-chains",
+      "handles",
+      "lengths",
+      "reset",
+      "reset-busy",
+      "order",
+      "close-waits",
+      "migration",
+      "fuzz",
+    ]) {
       expect(output).toMatch(new RegExp(`^ok 1 /\\S+/virtio-cryptodev-tests/${name}$`, "m"));
     }
     expect(output).toContain("100000 chains");
     expect(await check.exited).toBe(0);
   },
+  MILLISECONDS,
 );

@@ -15,6 +15,8 @@ import { backportsKernel, qemu, run, stockKernel } from "./vm/assets.ts";
 import { Guest, initramfs } from "./vm/guest.ts";
 
 const DEVICE = ["-device", "virtio-cryptodev-pci,id=crypto0,backend=builtin"];
+/** How long a guest in a guest may take, in milliseconds. */
+const NESTED_MS = 600_000;
 const PLAIN =
   "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710";
 const KEY128 = "2b7e151628aed2a6abf7158809cf4f3c";
@@ -350,6 +352,7 @@ describe("the device's properties", () => {
     ],
     ["backend=bogus", "backend 'bogus' is none of auto, cryptodev, builtin"],
     ["backend=builtin,max-files=0", "must be at least 1"],
+    ["backend=builtin,max-bytes=1048577", "max-bytes must be at most 1048576"],
   ];
   for (const [properties, message] of CASES) {
     vmTest(`${properties} is refused with what is wrong`, async () => {
@@ -451,12 +454,24 @@ describe("backend=cryptodev", () => {
   );
 
   vmTest(
-    "in a guest in a guest: the inner one's calls go through the outer one's /dev/crypto",
+    "in a guest in a guest: what the inner one's programs and chat encrypt, the outer one's device does",
     async () => {
       const kernel = stockKernel();
+      const key = scratch.key("nested.key");
+      const relay = await RelayProcess.start();
+      const bob = await joined(relay.port, key, "bob", "--crypto", "software");
       const inner = join(scratch.path, "inner-initrd");
-      const known = `printf '${KNOWN.join("\\n")}\\n' | cryptodev-tool > /dev/ttyS0\npoweroff -f\n`;
-      writeFileSync(inner, initramfs(kernel, known));
+      // The inner machine's network is one step further from the host, whose address stays the same.
+      const then = `exec > /dev/ttyS0 2>&1
+        printf '${KNOWN.join("\n")}\n' | cryptodev-tool
+        ip addr flush dev eth0; ip addr add 10.0.3.15/24 dev eth0; ip route add default via 10.0.3.2
+        chmod 600 /room.key
+        { echo hello-from-within; until grep -q hello-from-without /tmp/chat; do sleep 1; done; } |
+          chat-client 10.0.2.2:${relay.port} --key-file /room.key --nick ann --crypto /dev/crypto > /tmp/chat 2>&1
+        cat /tmp/chat
+        poweroff -f\n`;
+      const innerPrograms = { "bin/chat-client": CLIENT, "room.key": key };
+      writeFileSync(inner, initramfs(kernel, then, { programs: innerPrograms }));
       const { program, firmware } = qemu();
       const libraries = run(["ldd", program]).match(/\/\S+\.so\S*/g) ?? [];
       const programs: Record<string, string> = {
@@ -469,19 +484,36 @@ describe("backend=cryptodev", () => {
         const found = firmware.map((folder) => join(folder, file)).find((path) => existsSync(path));
         if (found !== undefined) programs[`firmware/${file}`] = found;
       }
-      const outer = await Guest.boot({ devices: DEVICE, programs, memory: 2048 });
+      const outer = await Guest.boot({ devices: DEVICE, programs, memory: 3072 });
       const before = await statistic(outer, "aes-cbc");
-      const { output } = await outer.run(
-        `qemu -M q35 -accel tcg -cpu qemu64 -smp 1 -m 256 -nodefaults -nographic -no-reboot -L /firmware \\
+      const chat = outer.run(
+        `qemu -M q35 -accel tcg -cpu Haswell -smp 1 -m 768 -nodefaults -nographic -no-reboot -L /firmware \\
          -kernel /bzImage -initrd /inner-initrd -append 'console=ttyS0 quiet panic=-1' -serial stdio \\
+         -netdev user,id=net,net=10.0.3.0/24,host=10.0.3.2,dhcpstart=10.0.3.15 \\
+         -device virtio-net-pci,netdev=net,disable-legacy=on,romfile= \\
          -device virtio-cryptodev-pci,backend=cryptodev`,
-        280_000,
+        NESTED_MS,
       );
-      expect(output.replaceAll("\r", "")).toContain(`ok 3\nok 1\nok aes-cbc-qemu -\n${ANSWER}\n`);
-      expect(await statistic(outer, "aes-cbc")).toBe(before + 1);
+      await until(
+        "the inner guest's message",
+        () => bob.texts().includes("hello-from-within"),
+        NESTED_MS,
+      );
+      bob.write("hello-from-without\n");
+      const output = (await chat).output.replaceAll("\r", "");
+      expect(output).toContain(`ok 3\nok 1\nok aes-cbc-qemu -\n${ANSWER}\n`);
+      expect(output).toContain(
+        "encryption: /dev/crypto (aes-cbc-qemu, hmac-sha512-qemu), as asked",
+      );
+      expect(output).toContain("bob: hello-from-without");
+      // The known answer, the client's self-test, what it sealed and what it opened
+      expect(await statistic(outer, "aes-cbc")).toBeGreaterThanOrEqual(before + 6);
       expect([await statistic(outer, "files"), await statistic(outer, "sessions")]).toEqual([0, 0]);
+      bob.kill("SIGKILL");
       await outer.stop();
+      await relay.stop();
     },
+    NESTED_MS,
   );
 });
 

@@ -35,6 +35,9 @@ export const VM_TOOLS: readonly Tool[] = [
   { needs: "/usr/include/slirp/libslirp.h", package: "libslirp-dev" },
   { needs: "/usr/include/attr/libattr.h", package: "libattr1-dev" },
   { needs: "/usr/include/cap-ng.h", package: "libcap-ng-dev" },
+  { needs: "/usr/lib32/libc.a", package: "gcc-multilib" },
+  { needs: "sparse", package: "sparse" },
+  { needs: "/usr/sbin/depmod", package: "kmod" },
   {
     needs: "/var/lib/dpkg/info/linux-headers-cloud-amd64.list",
     package: "linux-headers-cloud-amd64",

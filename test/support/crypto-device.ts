@@ -56,6 +56,15 @@ export class CryptoDevice {
     await this.#server.exited();
   }
 
+  /** From now on nobody gets an answer, until `resume`. */
+  pause(): void {
+    this.#server.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#server.kill("SIGCONT");
+  }
+
   async stop(): Promise<void> {
     await this.unplug();
     Bun.spawnSync(["umount", "-l", this.#mount]);

@@ -21,5 +21,7 @@ export function leftOut(why: string): (name: string, body: () => Promise<void>) 
 }
 
 /** A test in a guest, named with the reason where it can't run. */
-export const vmTest: (name: string, body: () => Promise<void>) => void =
-  noVm === undefined ? (name, body) => test(name, body, GUEST_MS) : leftOut(noVm);
+export const vmTest: (name: string, body: () => Promise<void>, milliseconds?: number) => void =
+  noVm === undefined
+    ? (name, body, milliseconds = GUEST_MS) => test(name, body, milliseconds)
+    : leftOut(noVm);

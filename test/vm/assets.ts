@@ -28,6 +28,8 @@ export interface Kernel {
   readonly image: string;
   /** The folder that holds lib/modules. */
   readonly tree: string;
+  /** What drivers are built against. */
+  readonly headers: string;
   /** Our driver, built for it. */
   readonly driver: string;
 }
@@ -131,7 +133,7 @@ function uninstalledKernel(release: string, image: string, options: string[] = [
 
 function kernel(release: string, tree: string, headers: string): Kernel {
   const image = join(tree, "boot", `vmlinuz-${release}`);
-  return { release, image, tree, driver: buildDriver(release, headers) };
+  return { release, image, tree, headers, driver: buildDriver(release, headers) };
 }
 
 const DRIVER_FILES = [
@@ -142,18 +144,29 @@ const DRIVER_FILES = [
   "Kbuild",
 ];
 
-/** Builds the driver outside the repository, with all warnings being errors. @returns its path */
-function buildDriver(release: string, headers: string): string {
-  const folder = join(CACHE, `driver-${release}`);
+/** Without type information for BPF, which needs a tool that the headers only recommend. */
+const BUILD_SETTINGS = ["W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES="];
+
+/** The driver's source in a folder outside the repository. */
+export function driverSource(folder: string): string {
   mkdirSync(folder, { recursive: true });
   const source = join(ROOT, "linux-driver");
   for (const file of DRIVER_FILES) {
     const [from, to] = [join(source, file), join(folder, file)];
     if (!existsSync(to) || !readFileSync(from).equals(readFileSync(to))) copyFileSync(from, to);
   }
-  // Without type information for BPF, which needs a tool that the headers only recommend.
-  const settings = ["W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES="];
-  run(["make", "-C", headers, `M=${folder}`, ...settings, "modules"]);
+  return folder;
+}
+
+/** Runs the driver's own Makefile, with all warnings being errors. @returns what it printed */
+export function makeDriver(folder: string, headers: string, ...words: string[]): string {
+  return run(["make", "-C", folder, `KDIR=${headers}`, ...BUILD_SETTINGS, ...words]);
+}
+
+/** Builds the driver. @returns its path */
+function buildDriver(release: string, headers: string): string {
+  const folder = driverSource(join(CACHE, `driver-${release}`));
+  makeDriver(folder, headers, "modules");
   return join(folder, "virtio_cryptodev.ko");
 }
 
@@ -172,12 +185,12 @@ export function busybox(): string {
   return join(unpacked("busybox", ["busybox-static"]), "bin/busybox");
 }
 
-/** A C program of test/vm/guest, linked statically. */
-export function guestTool(name: string): string {
-  const out = join(CACHE, name);
+/** A C program of test/vm/guest, linked statically; for 32-bit machines with "-m32". */
+export function guestTool(name: string, ...flags: string[]): string {
+  const out = join(CACHE, `${name}${flags.join("")}`);
   const source = join(ROOT, "test/vm/guest", `${name}.c`);
   if (!existsSync(out) || statSync(source).mtimeMs > statSync(out).mtimeMs) {
-    run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", "-o", out, source]);
+    run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", ...flags, "-o", out, source]);
   }
   return out;
 }

@@ -14,6 +14,8 @@ export interface GuestOptions {
   readonly kernel?: Kernel;
   /** Arguments of QEMU besides the machine itself. */
   readonly devices?: readonly string[];
+  /** Further words of the kernel's command line. */
+  readonly append?: string;
   /** Modules that are loaded before our driver: paths in the kernel's folder, without ".ko". */
   readonly modules?: readonly string[];
   /** Programs of the host to copy: path in the guest by path on the host. */
@@ -86,7 +88,7 @@ export function machine(kernel: Kernel, initrd: string, options: GuestOptions): 
     ...["-nodefaults", "-nographic", "-no-reboot"],
     ...firmware.flatMap((path) => ["-L", path]),
     ...["-kernel", kernel.image, "-initrd", initrd],
-    ...["-append", "console=ttyS0 quiet panic=-1"],
+    ...["-append", `console=ttyS0 quiet panic=-1 ${options.append ?? ""}`],
     ...["-netdev", "user,id=net"],
     ...["-device", "virtio-net-pci,netdev=net,disable-legacy=on,romfile="],
     ...(options.devices ?? []),
@@ -133,6 +135,11 @@ export class Guest {
     await guest.#connect();
     await guest.#until("the guest to boot", () => guest.#received.includes("ready\n"), BOOT_MS);
     return guest;
+  }
+
+  /** QEMU's process. */
+  get pid(): number {
+    return this.#process.pid;
   }
 
   /** All that the guest's kernel printed, and QEMU. */

@@ -134,7 +134,6 @@ static int host_crypt(void *file, void *opaque, CryptodevOp *op)
         .dst = op->dst,
         .mac = op->mac,
     };
-    int error;
 
     if (op->iv) {
         memcpy(op->next_iv, op->iv, session->iv_bytes);
@@ -143,8 +142,7 @@ static int host_crypt(void *file, void *opaque, CryptodevOp *op)
     if (op->iv || (op->flags & COP_FLAG_WRITE_IV)) {
         host.iv = op->next_iv;
     }
-    error = host_ioctl(file, HOST_CIOCCRYPT, &host);
-    return error;
+    return host_ioctl(file, HOST_CIOCCRYPT, &host);
 }
 
 static int host_info(void *file, void *opaque,
@@ -169,6 +167,7 @@ static int host_info(void *file, void *opaque,
 const CryptodevBackend cryptodev_backend_host = {
     .name = "cryptodev",
     .config_id = 1,
+    .may_block = true,
     .open = host_open,
     .close = host_close,
     .session_new = host_session_new,

@@ -12,7 +12,6 @@
 
 #include "qemu/osdep.h"
 #include "qemu/iov.h"
-#include "qemu/units.h"
 #include "qemu/module.h"
 #include "qemu/error-report.h"
 #include "qapi/error.h"
@@ -31,45 +30,6 @@
  */
 #define INLINE_BYTES    4096
 
-static const CryptodevAlgorithm algorithms[CRYPTODEV_ALGORITHMS] = {
-    /* id, name, mac, keyed, block, iv, digest */
-    { 1, "des-cbc", false, true, 8, 8, 0 },
-    { 2, "3des-cbc", false, true, 8, 8, 0 },
-    { 11, "aes-cbc", false, true, 16, 16, 0 },
-    { 21, "aes-ctr", false, true, 1, 16, 0 },
-    { 22, "aes-xts", false, true, 16, 16, 0 },
-    { 23, "aes-ecb", false, true, 16, 0, 0 },
-    { 6, "hmac-md5", true, true, 1, 0, 16 },
-    { 7, "hmac-sha1", true, true, 1, 0, 20 },
-    { 8, "hmac-ripemd160", true, true, 1, 0, 20 },
-    { 18, "hmac-sha256", true, true, 1, 0, 32 },
-    { 19, "hmac-sha384", true, true, 1, 0, 48 },
-    { 20, "hmac-sha512", true, true, 1, 0, 64 },
-    { 107, "hmac-sha224", true, true, 1, 0, 28 },
-    { 13, "md5", true, false, 1, 0, 16 },
-    { 14, "sha1", true, false, 1, 0, 20 },
-    { 102, "ripemd160", true, false, 1, 0, 20 },
-    { 103, "sha224", true, false, 1, 0, 28 },
-    { 104, "sha256", true, false, 1, 0, 32 },
-    { 105, "sha384", true, false, 1, 0, 48 },
-    { 106, "sha512", true, false, 1, 0, 64 },
-};
-
-const CryptodevAlgorithm *cryptodev_algorithm(uint32_t id)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(algorithms); i++) {
-        if (algorithms[i].id == id) {
-            return &algorithms[i];
-        }
-    }
-    return NULL;
-}
-
-size_t cryptodev_algorithm_index(const CryptodevAlgorithm *algorithm)
-{
-    return algorithm - algorithms;
-}
-
 typedef struct CryptodevRequest CryptodevRequest;
 typedef QSIMPLEQ_HEAD(, CryptodevRequest) CryptodevRequestQueue;
 
@@ -78,6 +38,8 @@ typedef struct CryptodevFile {
     void *backend_file;
     GHashTable *sessions;
     uint32_t last_session;
+    /* GSESSION requests that are being done; they count for max-sessions */
+    unsigned sessions_coming;
     /* Requests that use this file and are not finished */
     unsigned in_flight;
     /* A CLOSE that waits for them [12] */
@@ -90,16 +52,31 @@ typedef struct CryptodevSession {
     void *backend_session;
     /* Requests in the order of their arrival; the first is being done [11] */
     CryptodevRequestQueue queue;
-    /* FSESSION has been accepted */
-    bool ended;
 } CryptodevSession;
 
 struct CryptodevRequest {
     VirtQueueElement elem;          /* must be first */
     VirtIOCryptodev *s;
+    /* What it uses; NULL for OPEN and CLOSE */
     CryptodevFile *file;
+    /* Whose queue it stands in; NULL where it stands in none */
     CryptodevSession *session;
+    /* In a worker thread, unless it is short: sets error. */
+    void (*work)(CryptodevRequest *req);
+    /* Then in the main loop: answers the guest and frees the request. */
+    void (*done)(CryptodevRequest *req);
     uint32_t command;
+    int error;
+    /* OPEN and GSESSION: what the backend made */
+    void *made;
+    /* CLOSE */
+    CryptodevFile *closing;
+    /* GSESSION */
+    CryptodevSessionSpec spec;
+    uint8_t *keys;
+    /* GSESSINFO */
+    struct virtio_cryptodev_gsessinfo info;
+    /* CRYPT */
     CryptodevOp op;
     uint8_t iv[CRYPTODEV_IV_MAX];
     /* Copies, where guest memory is not in one piece */
@@ -107,28 +84,28 @@ struct CryptodevRequest {
     uint8_t *dst_copy;
     size_t iv_back;
     size_t mac_bytes;
-    int error;
     QSIMPLEQ_ENTRY(CryptodevRequest) next;
 };
 
-static void session_free(CryptodevFile *file, CryptodevSession *session,
-                         const CryptodevBackend *backend)
-{
-    backend->session_free(file->backend_file, session->backend_session);
-    g_free(session);
-}
-
-static void file_free(VirtIOCryptodev *s, CryptodevFile *file)
+/* Ends a file's sessions and closes it; from any thread, when nothing else uses it */
+static void file_end(VirtIOCryptodev *s, CryptodevFile *file)
 {
     GHashTableIter iter;
-    gpointer session;
+    gpointer value;
 
     g_hash_table_iter_init(&iter, file->sessions);
-    while (g_hash_table_iter_next(&iter, NULL, &session)) {
-        session_free(file, session, s->backend);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        CryptodevSession *session = value;
+
+        s->backend->session_free(file->backend_file, session->backend_session);
+        g_free(session);
     }
-    g_hash_table_destroy(file->sessions);
     s->backend->close(file->backend_file);
+}
+
+static void file_free(CryptodevFile *file)
+{
+    g_hash_table_destroy(file->sessions);
     g_free(file);
 }
 
@@ -170,6 +147,96 @@ static void request_fail(CryptodevRequest *req, int error)
 }
 
 /*
+ * How a request is done: work in a worker thread, then done in the main loop.
+ * Requests that stand in a session's queue are done one after the other.
+ */
+
+static void request_complete(CryptodevRequest *req);
+static void virtio_cryptodev_handle_queue(VirtIODevice *vdev, VirtQueue *vq);
+
+static int work_in_thread(void *opaque)
+{
+    CryptodevRequest *req = opaque;
+
+    req->work(req);
+    return 0;
+}
+
+static void work_done(void *opaque, int ret)
+{
+    CryptodevRequest *req = opaque;
+    VirtIOCryptodev *s = req->s;
+
+    request_complete(req);
+    if (!s->draining) {
+        /* There may be requests that waited for one less to be in flight. */
+        virtio_cryptodev_handle_queue(VIRTIO_DEVICE(s), s->vq);
+    }
+}
+
+static void request_run(CryptodevRequest *req)
+{
+    if (!req->s->backend->may_block && req->op.len <= INLINE_BYTES) {
+        req->work(req);
+        request_complete(req);
+    } else {
+        thread_pool_submit_aio(work_in_thread, req, work_done, req);
+    }
+}
+
+/* Begins a request, or has it wait for those that came before it [11] */
+static void request_begin(CryptodevRequest *req, CryptodevFile *file,
+                          CryptodevSession *session)
+{
+    bool first = true;
+
+    req->file = file;
+    req->session = session;
+    req->s->in_flight++;
+    if (file) {
+        file->in_flight++;
+    }
+    if (session) {
+        first = QSIMPLEQ_EMPTY(&session->queue);
+        QSIMPLEQ_INSERT_TAIL(&session->queue, req, next);
+    }
+    if (first) {
+        request_run(req);
+    }
+}
+
+/* Begins a file's CLOSE once nothing uses the file any more [12] */
+static void close_when_idle(CryptodevFile *file)
+{
+    if (file->close && file->in_flight == 0) {
+        request_run(g_steal_pointer(&file->close));
+    }
+}
+
+static void request_complete(CryptodevRequest *req)
+{
+    CryptodevFile *file = req->file;
+    CryptodevSession *session = req->session;
+    CryptodevRequest *follower = NULL;
+
+    req->s->in_flight--;
+    if (session) {
+        QSIMPLEQ_REMOVE_HEAD(&session->queue, next);
+        follower = QSIMPLEQ_FIRST(&session->queue);
+    }
+    if (file) {
+        file->in_flight--;
+    }
+    /* Frees the request, and the session where it was its FSESSION */
+    req->done(req);
+    if (follower) {
+        request_run(follower);
+    } else if (file) {
+        close_when_idle(file);
+    }
+}
+
+/*
  * Files
  */
 
@@ -192,24 +259,23 @@ static bool file_count_changed(VirtIOCryptodev *s)
     return true;
 }
 
-static void do_open(CryptodevRequest *req)
+static void open_work(CryptodevRequest *req)
+{
+    req->error = req->s->backend->open(req->s->conf.path, &req->made);
+}
+
+static void open_done(CryptodevRequest *req)
 {
     VirtIOCryptodev *s = req->s;
     CryptodevFile *file;
-    void *backend_file;
-    int error;
 
-    if (g_hash_table_size(s->files) >= s->conf.max_files) {
-        request_fail(req, -EMFILE);
-        return;
-    }
-    error = s->backend->open(s->conf.path, &backend_file);
-    if (error) {
-        request_fail(req, error);
+    s->files_coming--;
+    if (req->error) {
+        request_finish(req, 0, 0, 0, 0);
         return;
     }
     file = g_new0(CryptodevFile, 1);
-    file->backend_file = backend_file;
+    file->backend_file = req->made;
     file->sessions = g_hash_table_new(NULL, NULL);
     /* A number that is taken is passed over: handles wrap after 2^32. */
     do {
@@ -218,7 +284,8 @@ static void do_open(CryptodevRequest *req)
     g_hash_table_insert(s->files, GUINT_TO_POINTER(file->handle), file);
     if (!file_count_changed(s)) {
         g_hash_table_remove(s->files, GUINT_TO_POINTER(file->handle));
-        file_free(s, file);
+        file_end(s, file);
+        file_free(file);
         request_fail(req, -EBUSY);
         return;
     }
@@ -226,24 +293,43 @@ static void do_open(CryptodevRequest *req)
     request_finish(req, file->handle, 0, 0, 0);
 }
 
-static void file_closed(VirtIOCryptodev *s, CryptodevFile *file)
+static void do_open(CryptodevRequest *req)
 {
-    CryptodevRequest *close = file->close;
+    VirtIOCryptodev *s = req->s;
 
-    s->stats.sessions -= g_hash_table_size(file->sessions);
-    file_free(s, file);
-    file_count_changed(s);
-    request_finish(close, 0, 0, 0, 0);
+    if (g_hash_table_size(s->files) + s->files_coming >= s->conf.max_files) {
+        request_fail(req, -EMFILE);
+        return;
+    }
+    s->files_coming++;
+    req->work = open_work;
+    req->done = open_done;
+    request_begin(req, NULL, NULL);
+}
+
+static void close_work(CryptodevRequest *req)
+{
+    file_end(req->s, req->closing);
+}
+
+static void close_done(CryptodevRequest *req)
+{
+    req->s->stats.sessions -= g_hash_table_size(req->closing->sessions);
+    file_free(req->closing);
+    file_count_changed(req->s);
+    request_finish(req, 0, 0, 0, 0);
 }
 
 static void do_close(CryptodevRequest *req, CryptodevFile *file)
 {
     /* From here on the handle is unknown; what it has begun is finished. */
     g_hash_table_remove(req->s->files, GUINT_TO_POINTER(file->handle));
+    req->work = close_work;
+    req->done = close_done;
+    req->closing = file;
+    req->s->in_flight++;
     file->close = req;
-    if (file->in_flight == 0) {
-        file_closed(req->s, file);
-    }
+    close_when_idle(file);
 }
 
 /*
@@ -256,71 +342,97 @@ static bool key_sizes_valid(const CryptodevSessionSpec *spec)
            (!spec->cipher || spec->key_bytes > 0);
 }
 
-static void do_gsession(CryptodevRequest *req, CryptodevFile *file)
+static void gsession_work(CryptodevRequest *req)
 {
-    VirtIOCryptodev *s = req->s;
-    struct iovec *sg = req->elem.out_sg;
-    unsigned num = req->elem.out_num;
-    struct virtio_cryptodev_gsession body;
-    uint8_t keys[CRYPTODEV_KEY_MAX + CRYPTODEV_MAC_KEY_MAX];
-    CryptodevSessionSpec spec = { 0 };
-    CryptodevSession *session;
-    size_t at = sizeof(struct virtio_cryptodev_request);
-    uint32_t cipher, mac, number;
-    int error;
+    req->error = req->s->backend->session_new(req->file->backend_file,
+                                              &req->spec, &req->made);
+}
 
-    if (iov_to_buf(sg, num, at, &body, sizeof(body)) != sizeof(body)) {
-        request_fail(req, -EINVAL);
+static void gsession_done(CryptodevRequest *req)
+{
+    CryptodevFile *file = req->file;
+    const CryptodevSessionSpec *spec = &req->spec;
+    CryptodevSession *session;
+    uint32_t number;
+
+    file->sessions_coming--;
+    /* A compiler may not leave this out: the keys must not stay here. */
+    explicit_bzero(req->keys, spec->key_bytes + spec->mac_key_bytes);
+    g_free(req->keys);
+    if (req->error) {
+        request_finish(req, 0, 0, 0, 0);
         return;
     }
-    cipher = le32_to_cpu(body.cipher);
-    mac = le32_to_cpu(body.mac);
-    spec.key_bytes = le32_to_cpu(body.key_bytes);
-    spec.mac_key_bytes = le32_to_cpu(body.mac_key_bytes);
-    spec.cipher = cipher ? cryptodev_algorithm(cipher) : NULL;
-    spec.mac = mac ? cryptodev_algorithm(mac) : NULL;
-    if ((!cipher && !mac) ||
-        (cipher && (!spec.cipher || spec.cipher->is_mac)) ||
-        (mac && (!spec.mac || !spec.mac->is_mac)) ||
-        spec.key_bytes > CRYPTODEV_KEY_MAX ||
-        spec.mac_key_bytes > CRYPTODEV_MAC_KEY_MAX ||
-        !key_sizes_valid(&spec)) {
-        request_fail(req, -EINVAL);
-        return;
-    }
-    at += sizeof(body);
-    if (iov_to_buf(sg, num, at, keys, spec.key_bytes + spec.mac_key_bytes) !=
-        spec.key_bytes + spec.mac_key_bytes) {
-        request_fail(req, -EINVAL);
-        return;
-    }
-    if (g_hash_table_size(file->sessions) >= s->conf.max_sessions) {
-        request_fail(req, -ENOMEM);
-        goto zero;
-    }
-    spec.key = keys;
-    spec.mac_key = keys + spec.key_bytes;
     session = g_new0(CryptodevSession, 1);
-    error = s->backend->session_new(file->backend_file, &spec,
-                                    &session->backend_session);
-    if (error) {
-        g_free(session);
-        request_fail(req, error);
-        goto zero;
-    }
-    session->cipher = spec.cipher;
-    session->mac = spec.mac;
+    session->backend_session = req->made;
+    session->cipher = spec->cipher;
+    session->mac = spec->mac;
     QSIMPLEQ_INIT(&session->queue);
     do {
         number = ++file->last_session;
     } while (g_hash_table_contains(file->sessions, GUINT_TO_POINTER(number)));
     g_hash_table_insert(file->sessions, GUINT_TO_POINTER(number), session);
-    s->stats.sessions++;
-    request_finish(req, number, spec.cipher ? spec.cipher->iv_bytes : 0,
-                   spec.mac ? spec.mac->digest_bytes : 0, 0);
-zero:
-    /* A compiler may not leave this out: the keys must not stay here. */
-    explicit_bzero(keys, sizeof(keys));
+    req->s->stats.sessions++;
+    request_finish(req, number, spec->cipher ? spec->cipher->iv_bytes : 0,
+                   spec->mac ? spec->mac->digest_bytes : 0, 0);
+}
+
+/* 0 or a negative errno; nothing of the GSESSION has been done then [8] */
+static int gsession_prepare(CryptodevRequest *req, CryptodevFile *file)
+{
+    struct iovec *sg = req->elem.out_sg;
+    unsigned num = req->elem.out_num;
+    struct virtio_cryptodev_gsession body;
+    CryptodevSessionSpec *spec = &req->spec;
+    size_t at = sizeof(struct virtio_cryptodev_request) + sizeof(body);
+    uint32_t cipher, mac;
+    size_t bytes;
+
+    if (iov_to_buf(sg, num, at - sizeof(body), &body, sizeof(body)) !=
+        sizeof(body)) {
+        return -EINVAL;
+    }
+    cipher = le32_to_cpu(body.cipher);
+    mac = le32_to_cpu(body.mac);
+    spec->key_bytes = le32_to_cpu(body.key_bytes);
+    spec->mac_key_bytes = le32_to_cpu(body.mac_key_bytes);
+    spec->cipher = cipher ? cryptodev_algorithm(cipher) : NULL;
+    spec->mac = mac ? cryptodev_algorithm(mac) : NULL;
+    if ((!cipher && !mac) ||
+        (cipher && (!spec->cipher || spec->cipher->is_mac)) ||
+        (mac && (!spec->mac || !spec->mac->is_mac)) ||
+        spec->key_bytes > CRYPTODEV_KEY_MAX ||
+        spec->mac_key_bytes > CRYPTODEV_MAC_KEY_MAX ||
+        !key_sizes_valid(spec)) {
+        return -EINVAL;
+    }
+    bytes = spec->key_bytes + spec->mac_key_bytes;
+    if (iov_size(sg, num) < at + bytes) {
+        return -EINVAL;
+    }
+    if (g_hash_table_size(file->sessions) + file->sessions_coming >=
+        req->s->conf.max_sessions) {
+        return -ENOMEM;
+    }
+    req->keys = g_malloc(bytes + 1);
+    iov_to_buf(sg, num, at, req->keys, bytes);
+    spec->key = req->keys;
+    spec->mac_key = req->keys + spec->key_bytes;
+    return 0;
+}
+
+static void do_gsession(CryptodevRequest *req, CryptodevFile *file)
+{
+    int error = gsession_prepare(req, file);
+
+    if (error) {
+        request_fail(req, error);
+        return;
+    }
+    file->sessions_coming++;
+    req->work = gsession_work;
+    req->done = gsession_done;
+    request_begin(req, file, NULL);
 }
 
 /* The session that a request names after its header, or NULL */
@@ -338,45 +450,70 @@ static CryptodevSession *named_session(CryptodevRequest *req,
     return g_hash_table_lookup(file->sessions, GUINT_TO_POINTER(*number));
 }
 
+static void gsessinfo_work(CryptodevRequest *req)
+{
+    req->error = req->s->backend->info(req->file->backend_file,
+                                       req->session->backend_session,
+                                       &req->info);
+}
+
+static void gsessinfo_done(CryptodevRequest *req)
+{
+    if (!req->error && !req->s->draining) {
+        iov_from_buf(req->elem.in_sg, req->elem.in_num,
+                     sizeof(struct virtio_cryptodev_response),
+                     &req->info, sizeof(req->info));
+    }
+    request_finish(req, 0, 0, 0, sizeof(req->info));
+}
+
 static void do_gsessinfo(CryptodevRequest *req, CryptodevFile *file)
 {
-    struct virtio_cryptodev_gsessinfo info = { 0 };
-    CryptodevSession *session;
     uint32_t number;
+    CryptodevSession *session = named_session(req, file, &number);
 
-    session = named_session(req, file, &number);
     if (!session || iov_size(req->elem.in_sg, req->elem.in_num) <
-        sizeof(struct virtio_cryptodev_response) + sizeof(info)) {
+        sizeof(struct virtio_cryptodev_response) + sizeof(req->info)) {
         request_fail(req, -EINVAL);
         return;
     }
-    req->error = req->s->backend->info(file->backend_file,
-                                       session->backend_session, &info);
-    if (!req->error) {
-        iov_from_buf(req->elem.in_sg, req->elem.in_num,
-                     sizeof(struct virtio_cryptodev_response),
-                     &info, sizeof(info));
+    req->work = gsessinfo_work;
+    req->done = gsessinfo_done;
+    request_begin(req, file, session);
+}
+
+static void fsession_work(CryptodevRequest *req)
+{
+    req->s->backend->session_free(req->file->backend_file,
+                                  req->session->backend_session);
+}
+
+static void fsession_done(CryptodevRequest *req)
+{
+    g_free(req->session);
+    request_finish(req, 0, 0, 0, 0);
+}
+
+static void do_fsession(CryptodevRequest *req, CryptodevFile *file)
+{
+    uint32_t number;
+    CryptodevSession *session = named_session(req, file, &number);
+
+    if (!session) {
+        request_fail(req, -EINVAL);
+        return;
     }
-    request_finish(req, 0, 0, 0, sizeof(info));
+    /* Unknown from here on; what it has begun is finished before it is freed */
+    g_hash_table_remove(file->sessions, GUINT_TO_POINTER(number));
+    req->s->stats.sessions--;
+    req->work = fsession_work;
+    req->done = fsession_done;
+    request_begin(req, file, session);
 }
 
 /*
- * Operations of sessions: CRYPT, and FSESSION behind them
+ * CRYPT
  */
-
-static void session_next(VirtIOCryptodev *s, CryptodevFile *file,
-                         CryptodevSession *session);
-static void virtio_cryptodev_handle_queue(VirtIODevice *vdev, VirtQueue *vq);
-
-static int run_in_worker(void *opaque)
-{
-    CryptodevRequest *req = opaque;
-
-    req->error = req->s->backend->crypt(req->file->backend_file,
-                                        req->session->backend_session,
-                                        &req->op);
-    return 0;
-}
 
 static void count_operation(VirtIOCryptodev *s, CryptodevSession *session,
                             size_t bytes)
@@ -391,8 +528,20 @@ static void count_operation(VirtIOCryptodev *s, CryptodevSession *session,
     }
 }
 
+static void crypt_work(CryptodevRequest *req)
+{
+    /* What has not begun when everything is to end isn't waited for. */
+    if (qatomic_read(&req->s->draining)) {
+        req->error = -ENODEV;
+        return;
+    }
+    req->error = req->s->backend->crypt(req->file->backend_file,
+                                        req->session->backend_session,
+                                        &req->op);
+}
+
 /* Hands the results of a CRYPT over */
-static void crypt_answer(CryptodevRequest *req)
+static void crypt_done(CryptodevRequest *req)
 {
     struct iovec *sg = req->elem.in_sg;
     unsigned num = req->elem.in_num;
@@ -410,93 +559,6 @@ static void crypt_answer(CryptodevRequest *req)
         iov_from_buf(sg, num, at, req->op.next_iv, req->iv_back);
     }
     request_finish(req, 0, 0, 0, result + req->mac_bytes + req->iv_back);
-}
-
-/* The first request of a session's queue is done */
-static void session_done(CryptodevRequest *req)
-{
-    VirtIOCryptodev *s = req->s;
-    CryptodevFile *file = req->file;
-    CryptodevSession *session = req->session;
-
-    QSIMPLEQ_REMOVE_HEAD(&session->queue, next);
-    s->in_flight--;
-    file->in_flight--;
-    if (req->command == VIRTIO_CRYPTODEV_FSESSION) {
-        session_free(file, session, s->backend);
-        request_finish(req, 0, 0, 0, 0);
-    } else {
-        crypt_answer(req);
-        session_next(s, file, session);
-    }
-    if (file->close && file->in_flight == 0) {
-        file_closed(s, file);
-    }
-}
-
-static void worker_done(void *opaque, int ret)
-{
-    CryptodevRequest *req = opaque;
-    VirtIOCryptodev *s = req->s;
-
-    session_done(req);
-    if (!s->draining) {
-        /* There may be requests that waited for one less to be in flight. */
-        virtio_cryptodev_handle_queue(VIRTIO_DEVICE(s), s->vq);
-    }
-}
-
-/* Starts the first request of a session's queue, if there is one */
-static void session_next(VirtIOCryptodev *s, CryptodevFile *file,
-                         CryptodevSession *session)
-{
-    CryptodevRequest *req = QSIMPLEQ_FIRST(&session->queue);
-
-    if (!req) {
-        return;
-    }
-    if (s->draining) {
-        req->error = -ENODEV;
-        session_done(req);
-    } else if (req->command == VIRTIO_CRYPTODEV_FSESSION) {
-        session_done(req);
-    } else if (req->op.len <= INLINE_BYTES &&
-               s->backend == &cryptodev_backend_builtin) {
-        run_in_worker(req);
-        session_done(req);
-    } else {
-        thread_pool_submit_aio(run_in_worker, req, worker_done, req);
-    }
-}
-
-static void session_enqueue(CryptodevRequest *req, CryptodevFile *file,
-                            CryptodevSession *session)
-{
-    bool idle = QSIMPLEQ_EMPTY(&session->queue);
-
-    req->file = file;
-    req->session = session;
-    req->s->in_flight++;
-    file->in_flight++;
-    QSIMPLEQ_INSERT_TAIL(&session->queue, req, next);
-    if (idle) {
-        session_next(req->s, file, session);
-    }
-}
-
-static void do_fsession(CryptodevRequest *req, CryptodevFile *file)
-{
-    uint32_t number;
-    CryptodevSession *session = named_session(req, file, &number);
-
-    if (!session) {
-        request_fail(req, -EINVAL);
-        return;
-    }
-    /* Unknown from here on; what it has begun is finished before it is freed */
-    g_hash_table_remove(file->sessions, GUINT_TO_POINTER(number));
-    req->s->stats.sessions--;
-    session_enqueue(req, file, session);
 }
 
 /* Guest memory where it is in one piece, NULL elsewhere */
@@ -595,9 +657,11 @@ static void do_crypt(CryptodevRequest *req, CryptodevFile *file)
 
     if (error) {
         request_fail(req, error);
-    } else {
-        session_enqueue(req, file, session);
+        return;
     }
+    req->work = crypt_work;
+    req->done = crypt_done;
+    request_begin(req, file, session);
 }
 
 /*
@@ -687,16 +751,17 @@ static void virtio_cryptodev_drain(VirtIOCryptodev *s)
     GHashTableIter iter;
     gpointer file;
 
-    s->draining = true;
+    qatomic_set(&s->draining, true);
     AIO_WAIT_WHILE_UNLOCKED(NULL, s->in_flight > 0);
     g_hash_table_iter_init(&iter, s->files);
     while (g_hash_table_iter_next(&iter, NULL, &file)) {
         g_hash_table_iter_remove(&iter);
-        file_free(s, file);
+        file_end(s, file);
+        file_free(file);
     }
     s->stats.sessions = 0;
     file_count_changed(s);
-    s->draining = false;
+    qatomic_set(&s->draining, false);
 }
 
 static void virtio_cryptodev_reset(VirtIODevice *vdev)
@@ -776,6 +841,11 @@ static void virtio_cryptodev_realize(DeviceState *dev, Error **errp)
                    "max-in-flight must be at least 1");
         return;
     }
+    if (s->conf.max_bytes > VIRTIO_CRYPTODEV_MAX_BYTES) {
+        error_setg(errp, "max-bytes must be at most %d",
+                   VIRTIO_CRYPTODEV_MAX_BYTES);
+        return;
+    }
     /* String properties have no defaults of their own. */
     if (!s->conf.backend) {
         s->conf.backend = g_strdup("auto");
@@ -823,8 +893,8 @@ static void virtio_cryptodev_instance_init(Object *obj)
         object_property_add_uint64_ptr(obj, counters[i].name,
                                        counters[i].value, OBJ_PROP_FLAG_READ);
     }
-    for (size_t i = 0; i < ARRAY_SIZE(algorithms); i++) {
-        g_autofree char *name = g_strdup_printf("stat-%s", algorithms[i].name);
+    for (size_t i = 0; i < CRYPTODEV_ALGORITHMS; i++) {
+        g_autofree char *name = g_strdup_printf("stat-%s", cryptodev_algorithms[i].name);
 
         object_property_add_uint64_ptr(obj, name, &s->stats.by_algorithm[i],
                                        OBJ_PROP_FLAG_READ);
@@ -847,7 +917,8 @@ static const Property virtio_cryptodev_properties[] = {
     DEFINE_PROP_UINT32("max-files", VirtIOCryptodev, conf.max_files, 1024),
     DEFINE_PROP_UINT32("max-sessions", VirtIOCryptodev, conf.max_sessions,
                        1024),
-    DEFINE_PROP_UINT32("max-bytes", VirtIOCryptodev, conf.max_bytes, 1 * MiB),
+    DEFINE_PROP_UINT32("max-bytes", VirtIOCryptodev, conf.max_bytes,
+                       VIRTIO_CRYPTODEV_MAX_BYTES),
     DEFINE_PROP_UINT32("max-in-flight", VirtIOCryptodev, conf.max_in_flight,
                        128),
 };

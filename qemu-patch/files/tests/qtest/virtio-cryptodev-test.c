@@ -313,6 +313,217 @@ static void test_reset(void *obj, void *data, QGuestAllocator *alloc)
     bench_end(&b);
 }
 
+/*
+ * Several chains at once: each has a place of its own in both areas.
+ */
+
+#define PLACE_BYTES     (24 * 1024)
+/* More than the device does at once, so that a worker has it in hand */
+#define LONG_BYTES      (16 * 1024)
+
+/* Makes a chain at place @place ready; it is not sent yet. Returns its head */
+static uint32_t prepare(Bench *b, int place, const void *out, size_t out_bytes,
+                        size_t in_bytes)
+{
+    uint64_t out_at = b->out + place * PLACE_BYTES;
+    uint64_t in_at = b->in + place * PLACE_BYTES;
+    uint32_t head;
+
+    qtest_memwrite(b->qts, out_at, out, out_bytes);
+    head = qvirtqueue_add(b->qts, b->vq, out_at, out_bytes, false, true);
+    qvirtqueue_add(b->qts, b->vq, in_at, in_bytes, true, false);
+    return head;
+}
+
+/* A CRYPT of @len bytes of @value in CBC, with a zero IV or the session's */
+static uint32_t prepare_crypt(Bench *b, int place, uint32_t handle,
+                              uint32_t session, uint8_t value, uint32_t len,
+                              bool with_iv)
+{
+    g_autofree uint8_t *out = g_malloc0(PLACE_BYTES);
+    size_t n = put_head(out, VIRTIO_CRYPTODEV_IOCTL, handle,
+                        VIRTIO_CRYPTODEV_CRYPT);
+    struct virtio_cryptodev_crypt body = {
+        .session = cpu_to_le32(session),
+        .len = cpu_to_le32(len),
+        .iv_bytes = cpu_to_le32(with_iv ? 16 : 0),
+        .result_bytes = cpu_to_le32(len),
+    };
+
+    memcpy(out + n, &body, sizeof(body));
+    n += sizeof(body) + (with_iv ? 16 : 0);
+    memset(out + n, value, len);
+    return prepare(b, place, out, n + len, 16 + len);
+}
+
+/* The chains are made available all at once, and the device is told once. */
+static void send_all(Bench *b, const uint32_t *heads, int count)
+{
+    uint16_t idx = qtest_readw(b->qts, b->vq->avail + 2);
+
+    for (int i = 0; i < count; i++) {
+        qtest_writew(b->qts, b->vq->avail + 4 + 2 * ((idx + i) % b->vq->size),
+                     heads[i]);
+    }
+    qtest_writew(b->qts, b->vq->avail + 2, idx + count);
+    b->dev->bus->virtqueue_kick(b->dev, b->vq);
+}
+
+/* Two descriptors a chain, from descriptor 0 on */
+static int place_of(uint32_t head)
+{
+    return head / 2;
+}
+
+/* The head of the chain that the device used next, and its error */
+static uint32_t next_used(Bench *b, uint32_t *error)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_US;
+    uint32_t index, length;
+
+    while (!qvirtqueue_get_buf(b->qts, b->vq, &index, &length)) {
+        g_assert_false(needs_reset(b));
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+        qtest_clock_step(b->qts, 100);
+    }
+    *error = qtest_readl(b->qts, b->in + place_of(index) * PLACE_BYTES);
+    return index;
+}
+
+static void assert_used(Bench *b, uint32_t head)
+{
+    uint32_t error;
+
+    g_assert_cmpint(next_used(b, &error), ==, head);
+    g_assert_cmpint(error, ==, 0);
+}
+
+/* One session's requests are done in order; others don't wait [11] [15] */
+static void test_order(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint8_t long_tail[16], expected[32], got[32];
+    uint32_t file, one, two, heads[2];
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    one = gsession(&b, file, AES_CBC, 16, 0, 0, 16).value;
+    two = gsession(&b, file, AES_CBC, 16, 0, 0, 16).value;
+
+    /* The second goes on from the IV that the first has left. */
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, one, 7, LONG_BYTES, true);
+    heads[1] = prepare_crypt(&b, 1, file, one, 9, 32, false);
+    send_all(&b, heads, 2);
+    assert_used(&b, heads[0]);
+    assert_used(&b, heads[1]);
+    qtest_memread(b.qts, b.in + 16 + LONG_BYTES - 16, long_tail, 16);
+    qtest_memread(b.qts, b.in + PLACE_BYTES + 16, got, 32);
+
+    /* CBC: the same as the block xor the IV, encrypted with a zero IV. */
+    for (int i = 0; i < 16; i++) {
+        expected[i] = long_tail[i] ^ 9;
+    }
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, two, 0, 16, true);
+    qtest_memwrite(b.qts, b.out + 16 + 24 + 16, expected, 16);
+    send_all(&b, heads, 1);
+    assert_used(&b, heads[0]);
+    qtest_memread(b.qts, b.in + 16, expected, 16);
+    g_assert_cmpmem(got, 16, expected, 16);
+
+    /* A short one of another session overtakes a long one. */
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, one, 7, LONG_BYTES, true);
+    heads[1] = prepare_crypt(&b, 1, file, two, 9, 32, true);
+    send_all(&b, heads, 2);
+    assert_used(&b, heads[1]);
+    assert_used(&b, heads[0]);
+    bench_end(&b);
+}
+
+/* FSESSION and CLOSE wait for what is in progress, and end it all [11] [12] */
+static void test_close_waits(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint8_t out[64];
+    uint32_t file, one, heads[2], session_le;
+    size_t n;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    one = gsession(&b, file, AES_CBC, 16, 0, 0, 16).value;
+    gsession(&b, file, AES_CBC, 16, 0, 0, 16);
+    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 2);
+
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, one, 7, LONG_BYTES, true);
+    n = put_head(out, VIRTIO_CRYPTODEV_IOCTL, file, VIRTIO_CRYPTODEV_FSESSION);
+    session_le = cpu_to_le32(one);
+    memcpy(out + n, &session_le, sizeof(session_le));
+    heads[1] = prepare(&b, 1, out, n + sizeof(session_le), 16);
+    send_all(&b, heads, 2);
+    assert_used(&b, heads[0]);
+    assert_used(&b, heads[1]);
+    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 1);
+
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, 2, 7, LONG_BYTES, true);
+    heads[1] = prepare(&b, 1, out, put_head(out, VIRTIO_CRYPTODEV_CLOSE, file,
+                                            0), 16);
+    send_all(&b, heads, 2);
+    assert_used(&b, heads[0]);
+    assert_used(&b, heads[1]);
+    g_assert_cmpint(statistic(&b, "stat-files"), ==, 0);
+    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 0);
+    bench_end(&b);
+}
+
+/* A reset waits for what is in progress, and nothing of it is used [13] */
+static void test_reset_busy(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint32_t file, heads[2];
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    gsession(&b, file, AES_CBC, 16, 0, 0, 16);
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, 1, 7, LONG_BYTES, true);
+    heads[1] = prepare_crypt(&b, 1, file, 1, 7, LONG_BYTES, true);
+    send_all(&b, heads, 2);
+    bench_restart(&b);
+    g_assert_cmpint(statistic(&b, "stat-files"), ==, 0);
+    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 0);
+    open_file(&b);
+    bench_end(&b);
+}
+
+/* Open files have keys in the host's hands: they can't move elsewhere. */
+static void test_migration(void *obj, void *data, QGuestAllocator *alloc)
+{
+    const char *migrate = "{'execute': 'migrate', "
+                          "'arguments': {'uri': 'exec:cat > /dev/null'}}";
+    uint32_t file;
+    QDict *answer;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    answer = qtest_qmp(b.qts, migrate);
+    g_assert_nonnull(strstr(qdict_get_str(qdict_get_qdict(answer, "error"),
+                                          "desc"),
+                            "the guest has crypto files open"));
+    qobject_unref(answer);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, file, 0).error, ==, 0);
+    answer = qtest_qmp(b.qts, migrate);
+    g_assert_false(qdict_haskey(answer, "error"));
+    qobject_unref(answer);
+    answer = qtest_qmp(b.qts, "{'execute': 'migrate_cancel'}");
+    qobject_unref(answer);
+    bench_end(&b);
+}
+
 /* Fills @out with something between a good request and noise */
 static size_t mutate(GRand *r, uint8_t *out, uint32_t handles)
 {
@@ -454,13 +665,17 @@ static void test_fuzz(void *obj, void *data, QGuestAllocator *alloc)
 
 static void register_virtio_cryptodev_test(void)
 {
-    QOSGraphTestOptions long_test = { .arg = NULL };
+    const char *node = "virtio-cryptodev";
 
-    qos_add_test("short-chains", "virtio-cryptodev", test_short_chains, NULL);
-    qos_add_test("handles", "virtio-cryptodev", test_handles, NULL);
-    qos_add_test("lengths", "virtio-cryptodev", test_lengths, NULL);
-    qos_add_test("reset", "virtio-cryptodev", test_reset, NULL);
-    qos_add_test("fuzz", "virtio-cryptodev", test_fuzz, &long_test);
+    qos_add_test("short-chains", node, test_short_chains, NULL);
+    qos_add_test("handles", node, test_handles, NULL);
+    qos_add_test("lengths", node, test_lengths, NULL);
+    qos_add_test("reset", node, test_reset, NULL);
+    qos_add_test("reset-busy", node, test_reset_busy, NULL);
+    qos_add_test("order", node, test_order, NULL);
+    qos_add_test("close-waits", node, test_close_waits, NULL);
+    qos_add_test("migration", node, test_migration, NULL);
+    qos_add_test("fuzz", node, test_fuzz, NULL);
 }
 
 libqos_init(register_virtio_cryptodev_test);

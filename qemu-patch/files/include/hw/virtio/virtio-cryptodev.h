@@ -62,12 +62,14 @@ typedef struct CryptodevOp {
 } CryptodevOp;
 
 /*
- * Where the work is done. Functions return 0 or a negative errno. Only one
- * call at a time is made for one session; crypt may be called from any thread.
+ * Where the work is done. Functions return 0 or a negative errno, and may be
+ * called from any thread; only one call at a time is made for one session.
  */
 typedef struct CryptodevBackend {
     const char *name;
     uint32_t config_id;
+    /* Calls may wait for others: none of them is made in the main loop. */
+    bool may_block;
     int (*open)(const char *path, void **file);
     void (*close)(void *file);
     int (*session_new)(void *file, const CryptodevSessionSpec *spec,
@@ -81,12 +83,13 @@ typedef struct CryptodevBackend {
 extern const CryptodevBackend cryptodev_backend_builtin;
 extern const CryptodevBackend cryptodev_backend_host;
 
+#define CRYPTODEV_ALGORITHMS 20
+extern const CryptodevAlgorithm cryptodev_algorithms[CRYPTODEV_ALGORITHMS];
+
 /* The algorithm with number @id, or NULL */
 const CryptodevAlgorithm *cryptodev_algorithm(uint32_t id);
 /* Its place in the table, for counting */
 size_t cryptodev_algorithm_index(const CryptodevAlgorithm *algorithm);
-
-#define CRYPTODEV_ALGORITHMS 20
 
 typedef struct VirtIOCryptodevConf {
     char *backend;
@@ -115,6 +118,8 @@ struct VirtIOCryptodev {
     const CryptodevBackend *backend;
     GHashTable *files;
     uint32_t last_handle;
+    /* OPEN requests that are being done; they count for max-files */
+    unsigned files_coming;
     unsigned in_flight;
     bool draining;
     Error *migration_blocker;

@@ -11,6 +11,12 @@
 /* Not assigned; the highest that Linux's virtio_pci takes */
 #define VIRTIO_ID_CRYPTODEV             63
 
+/*
+ * No device promises more; source and result fit a queue of 1,024 as pages of
+ * 4 KiB.
+ */
+#define VIRTIO_CRYPTODEV_MAX_BYTES      (1 << 20)
+
 struct virtio_cryptodev_config {
     uint32_t backend;
     uint32_t max_files;
