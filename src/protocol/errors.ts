@@ -13,6 +13,7 @@ export const CODES = {
   replaced: 9,
   shutdown: 10,
   "rate-limited": 11,
+  storage: 12,
 } as const;
 
 export type CodeName = keyof typeof CODES;

@@ -8,6 +8,8 @@ import { VERSION } from "../version.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import { Relay } from "./relay.ts";
 import { ConsoleReport } from "./report.ts";
+import { type Keep, StorageError } from "./roomfile.ts";
+import { FSYNC_POLICIES, Store, type StoreOptions } from "./store.ts";
 
 const D = DEFAULT_LIMITS;
 const DAY = 86_400;
@@ -36,6 +38,17 @@ export const serverCommand = defineCommand(
       D.handshakeSeconds,
     ),
     ping: number("Seconds of silence before a ping; twice that closes", D.pingSeconds),
+    data: { type: "string", valueHint: "dir", description: "Folder to keep rooms in, for good" },
+    fsync: {
+      type: "enum",
+      options: [...FSYNC_POLICIES],
+      description: "When an entry in --data is acknowledged: once on the disk, or written",
+      default: "always",
+    },
+    "keep-bytes": number("Bytes of each room kept in --data, 0 for all", 64 << 20),
+    "keep-entries": number("Entries of each room kept in --data, 0 for all", 0),
+    "keep-age": number("Seconds that entries are kept in --data, 0 for ever", 0),
+    "keep-rooms": number("Rooms kept in --data", 100_000),
     rate: number("Messages a second from one client, 0 for any", D.rate),
     "byte-rate": number("Bytes a second from one client, 0 for any", D.byteRate),
     quiet: { type: "boolean", description: "Log refusals only, not each client" },
@@ -59,22 +72,62 @@ export const serverCommand = defineCommand(
         `--ring-bytes must be at least 4 times --max-frame (${4 * limits.maxFrame})`,
       );
     }
-    serve(args.host, wholeNumber("port", args.port, 0, 65_535), limits, args.quiet === true);
+    const keep: Keep = {
+      bytes: wholeNumber("keep-bytes", args["keep-bytes"], 0, 2 ** 45),
+      entries: wholeNumber("keep-entries", args["keep-entries"], 0, 2 ** 45),
+      seconds: wholeNumber("keep-age", args["keep-age"], 0, 100 * 365 * DAY),
+    };
+    const maxRooms = wholeNumber("keep-rooms", args["keep-rooms"], 1, 10_000_000);
+    serve({
+      host: args.host,
+      port: wholeNumber("port", args.port, 0, 65_535),
+      limits,
+      quiet: args.quiet === true,
+      ...(args.data === undefined
+        ? {}
+        : { store: { folder: args.data, fsync: args.fsync, keep, maxRooms } }),
+    });
   },
 );
 
-function serve(host: string, port: number, wanted: Limits, quiet: boolean): void {
-  const report = new ConsoleReport(quiet ? "quiet" : "all");
-  const limits = { ...wanted, maxConnections: affordable(wanted.maxConnections, report) };
-  const relay = listen(host, port, limits, report);
+interface Serving {
+  readonly host: string;
+  readonly port: number;
+  readonly limits: Limits;
+  readonly quiet: boolean;
+  readonly store?: StoreOptions;
+}
+
+function serve(serving: Serving): void {
+  const report = new ConsoleReport(serving.quiet ? "quiet" : "all");
+  const files =
+    OTHER_FILES + (serving.store === undefined ? 0 : FILES_A_ROOM * serving.limits.maxRooms);
+  const maxConnections = affordable(serving.limits.maxConnections, files, report);
+  const store = serving.store === undefined ? undefined : openStore(serving.store, report);
+  const relay = listen(
+    { ...serving, limits: { ...serving.limits, maxConnections } },
+    report,
+    store,
+  );
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => void relay.stop(signal).then(() => process.exit(EXIT.OK)));
   }
 }
 
-function listen(host: string, port: number, limits: Limits, report: ConsoleReport): Relay {
+function openStore(options: StoreOptions, report: ConsoleReport): Store {
+  // What is kept is nobody else's to read, though it is encrypted.
+  process.umask(0o077);
   try {
-    return new Relay({ host, port, limits, report });
+    return new Store(options, report);
+  } catch (error) {
+    if (error instanceof StorageError) throw new ExitError(EXIT.UNAVAILABLE, error.message);
+    throw error;
+  }
+}
+
+function listen({ host, port, limits }: Serving, report: ConsoleReport, store?: Store): Relay {
+  try {
+    return new Relay({ host, port, limits, report, ...(store === undefined ? {} : { store }) });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     const hint =
@@ -92,14 +145,16 @@ function listen(host: string, port: number, limits: Limits, report: ConsoleRepor
 
 /** Descriptors that the relay needs besides its clients' sockets. */
 const OTHER_FILES = 32;
+/** Descriptors of a room that is kept: its file, and the write-ahead log twice. */
+const FILES_A_ROOM = 3;
 
 /** As many connections as the open-file limit lets there be. */
-function affordable(wanted: number, report: ConsoleReport): number {
+function affordable(wanted: number, others: number, report: ConsoleReport): number {
   const soft = readFileSync("/proc/self/limits", "utf8").match(/^Max open files\s+(\d+)/m)?.[1];
-  if (soft === undefined || Number(soft) >= wanted + OTHER_FILES) return wanted;
-  const fewer = Math.max(1, Number(soft) - OTHER_FILES);
+  if (soft === undefined || Number(soft) >= wanted + others) return wanted;
+  const fewer = Math.max(1, Number(soft) - others);
   report.refusal(
-    `only ${fewer} connections: the open-file limit is ${soft}; raise it (ulimit -n ${wanted + OTHER_FILES})`,
+    `only ${fewer} connections: the open-file limit is ${soft}; raise it (ulimit -n ${wanted + others})`,
   );
   return fewer;
 }

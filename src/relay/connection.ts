@@ -24,6 +24,7 @@ import type { Limits } from "./limits.ts";
 import { TokenBucket } from "./rate.ts";
 import type { Ring } from "./ring.ts";
 import type { Room } from "./room.ts";
+import type { Run } from "./roomfile.ts";
 
 /** What a connection asks of the relay that holds it. */
 export interface Host {
@@ -34,6 +35,8 @@ export interface Host {
   join(connection: Connection, hello: Hello): Room;
   /** Says in the relay's log why a client was refused or slowed. */
   refused(connection: Connection, code: CodeName, why: string): void;
+  /** Says in the relay's log what went wrong with the disk. */
+  problem(error: unknown): void;
 }
 
 /** What a connection may have waiting besides the log, in bytes, before pings go unanswered. */
@@ -68,6 +71,8 @@ export class Connection {
   #cursor = 0;
   /** Sequence number at the cursor as the socket filled up: the ring may forget it meanwhile. */
   #nextSeq = 1;
+  /** The ring has forgotten entry `#nextSeq`: what is kept of the log comes first. */
+  #behind = false;
   #own: Uint8Array | undefined;
   /** The socket took less than it was given: wait for its drain. */
   #full = false;
@@ -97,7 +102,8 @@ export class Connection {
   /** True when the client has been sent all there is. */
   get drained(): boolean {
     return (
-      this.#own === undefined && (this.#room === undefined || this.#cursor === this.#room.ring.head)
+      this.#own === undefined &&
+      (this.#room === undefined || (!this.#behind && this.#cursor >= this.#room.readable))
     );
   }
 
@@ -147,26 +153,27 @@ export class Connection {
     const room = this.#host.join(this, hello);
     const ring = room.ring;
     const sameLog = hello.start.kind !== "after" || equal(hello.start.logId, room.logId);
-    const first = firstWanted(hello.start, ring, sameLog);
+    const oldest = room.oldestSeq;
+    const first = firstWanted(hello.start, oldest, ring.nextSeq, sameLog);
     this.#room = room;
     this.#state = "open";
-    this.#cursor = ring.positionOf(Math.max(first, ring.oldestSeq));
+    this.#nextSeq = Math.max(first, oldest);
+    this.#behind = this.#nextSeq < ring.oldestSeq;
+    if (!this.#behind) this.#cursor = ring.positionOf(this.#nextSeq);
     this.#say(
       encodeWelcome({
         version: negotiate(hello.minVersion, hello.maxVersion),
         newLog: !sameLog,
         logId: room.logId,
-        oldest: ring.oldestSeq,
+        oldest,
         next: ring.nextSeq,
-        start: Math.max(first, ring.oldestSeq),
+        start: Math.max(first, oldest),
         connection: this.number,
         maxFrame: this.#host.limits.maxFrame,
         pingSeconds: this.#host.limits.pingSeconds,
       }),
     );
-    if (first < ring.oldestSeq) {
-      this.#say(encodeMissed({ first, count: ring.oldestSeq - first }));
-    }
+    if (first < oldest) this.#say(encodeMissed({ first, count: oldest - first }));
     this.pump();
   }
 
@@ -174,16 +181,16 @@ export class Connection {
   pump(): void {
     if (this.#full || this.#state === "closed") return;
     if (this.#own !== undefined && !this.#pumpOwn()) return;
-    const ring = this.#room?.ring;
-    if (ring === undefined || this.#state !== "open") return;
-    if (this.#cursor < ring.tail) {
-      this.#skip(ring);
-      if (this.#own !== undefined && !this.#pumpOwn()) return;
+    const room = this.#room;
+    if (room === undefined || this.#state !== "open") return;
+    const ring = room.ring;
+    if (this.#behind || this.#cursor < ring.tail) {
+      if (!this.#catchUp(room)) return;
     }
-    const head = ring.head;
-    while (this.#cursor < head) {
+    const readable = room.readable;
+    while (this.#cursor < readable) {
       const place = ring.place(this.#cursor);
-      const length = Math.min(head - this.#cursor, ring.capacity - place);
+      const length = Math.min(readable - this.#cursor, ring.capacity - place);
       const taken = this.#socket.write(ring.bytes, place, length);
       if (taken < 0) return;
       this.#cursor += taken;
@@ -212,7 +219,7 @@ export class Connection {
     this.#own = taken < own.length ? own.slice(taken) : undefined;
     this.#full = taken < own.length;
     const ring = this.#room?.ring;
-    if (this.#full && ring !== undefined && this.#cursor >= ring.tail) {
+    if (this.#full && ring !== undefined && !this.#behind && this.#cursor >= ring.tail) {
       this.#nextSeq = this.#cursor === ring.head ? ring.nextSeq : ring.seqAt(this.#cursor);
     }
     return !this.#full;
@@ -224,11 +231,52 @@ export class Connection {
     if (!this.#full) this.#pumpOwn();
   }
 
-  /** The ring has overtaken this client: say how much it missed and go on from the oldest. */
-  #skip(ring: Ring): void {
-    const first = this.#nextSeq;
-    this.#cursor = ring.tail;
-    this.#say(encodeMissed({ first, count: ring.oldestSeq - first }));
+  /**
+   * The ring has overtaken this client, or it began before the ring's oldest entry: sends a page of
+   * what is kept, and says what is not.
+   * @returns true when the ring's entries come next
+   */
+  #catchUp(room: Room): boolean {
+    this.#behind = true;
+    const ring = room.ring;
+    if (this.#nextSeq < ring.oldestSeq) {
+      const page = this.#page(room);
+      const next = page?.first ?? ring.oldestSeq;
+      if (next > this.#nextSeq) {
+        this.#say(encodeMissed({ first: this.#nextSeq, count: next - this.#nextSeq }));
+      }
+      this.#nextSeq = next;
+      if (page?.first === next) {
+        this.#nextSeq = page.next;
+        this.#say(page.bytes);
+      }
+    }
+    if (this.#nextSeq < ring.oldestSeq) {
+      // Others have their turn between two pages.
+      if (!this.#full) setImmediate(this.#goOn);
+      return false;
+    }
+    this.#behind = false;
+    this.#cursor = ring.positionOf(this.#nextSeq);
+    return !this.#full;
+  }
+
+  /** What is kept from `#nextSeq` on; a disk that fails is a relay that has nothing. */
+  #page(room: Room): Run | undefined {
+    try {
+      return room.page(this.#nextSeq);
+    } catch (error) {
+      this.#host.problem(error);
+      return undefined;
+    }
+  }
+
+  readonly #goOn = () => this.pump();
+
+  /** Entries that nobody has seen are not to be: who waits for what follows them waits anew. */
+  retreat(ring: Ring): void {
+    this.#cursor = Math.min(this.#cursor, ring.head);
+    this.#nextSeq = Math.min(this.#nextSeq, ring.nextSeq);
   }
 
   /** The socket is full: what it has of an entry must become whole, whatever the ring does. */
@@ -279,7 +327,8 @@ export class Connection {
     if (code !== "shutdown") this.#host.refused(this, code, why);
     this.pump();
     // What of the log the socket could not take now is not waited for; the entry begun is.
-    this.#cursor = this.#room?.ring.head ?? 0;
+    this.#behind = false;
+    this.#cursor = this.#room?.readable ?? 0;
     this.#state = "closing";
     this.closingAt = this.#host.now();
     this.#say(encodeRemark(FrameType.CLOSE, code, why));
@@ -304,15 +353,15 @@ export class Connection {
   }
 }
 
-function firstWanted(start: Start, ring: Ring, sameLog: boolean): number {
+function firstWanted(start: Start, oldest: number, next: number, sameLog: boolean): number {
   switch (start.kind) {
     case "now":
-      return ring.nextSeq;
+      return next;
     case "last":
-      return Math.max(ring.oldestSeq, ring.nextSeq - Math.min(start.count, ring.nextSeq));
+      return Math.max(oldest, next - Math.min(start.count, next));
     case "after":
       if (!sameLog) return 1;
-      return Math.min(start.seq + 1, ring.nextSeq);
+      return Math.min(start.seq + 1, next);
   }
 }
 

@@ -8,10 +8,13 @@ import { addressKey, hostPort } from "./address.ts";
 import { Connection, type Host, peerName } from "./connection.ts";
 import type { Limits } from "./limits.ts";
 import type { Report } from "./report.ts";
-import { Room } from "./room.ts";
+import { Room, type RoomHost } from "./room.ts";
+import { type Store, storageRefusal } from "./store.ts";
 
 /** How often deadlines are looked at, in milliseconds. */
 const SWEEP_MS = 1000;
+/** How often entries that are too old are deleted, in milliseconds. */
+const EXPIRE_MS = 60_000;
 /** How long a client may take to close its side after a CLOSE, in milliseconds. */
 const LINGER_MS = 2000;
 const NO_TOKEN = "00".repeat(16);
@@ -21,11 +24,14 @@ export interface RelayOptions {
   readonly port: number;
   readonly limits: Limits;
   readonly report: Report;
+  /** Where rooms are kept; without it they are in memory only. */
+  readonly store?: Store;
 }
 
-export class Relay implements Host {
+export class Relay implements Host, RoomHost {
   readonly limits: Limits;
   readonly #report: Report;
+  readonly #store: Store | undefined;
   readonly #listener: TCPSocketListener<Connection>;
   readonly #connections = new Set<Connection>();
   readonly #perAddress = new Map<string, number>();
@@ -35,13 +41,16 @@ export class Relay implements Host {
   readonly #tokenOf = new Map<Connection, string>();
   readonly #waiting: Room[] = [];
   readonly #sweeper: Timer;
-  #lastNumber = 0;
+  /** Not from 1 on, so that numbers in entries that were kept are not given again. */
+  #lastNumber = crypto.getRandomValues(new Uint32Array(1))[0] as number;
+  #expiredAt = 0;
   #stopping: Promise<void> | undefined;
 
   /** Starts to listen; throws what Bun.listen throws when it can't. */
   constructor(options: RelayOptions) {
     this.limits = options.limits;
     this.#report = options.report;
+    this.#store = options.store;
     this.#listener = Bun.listen<Connection>({
       hostname: options.host,
       port: options.port,
@@ -158,7 +167,7 @@ export class Relay implements Host {
         `this relay's ${this.limits.maxRooms} rooms are in use; try again later`,
       );
     }
-    const room = new Room(key, this.limits.ringBytes, (waiting) => this.#serveSoon(waiting));
+    const room = new Room(key, this.limits.ringBytes, this, this.#store);
     this.#rooms.set(key, room);
     return room;
   }
@@ -171,11 +180,20 @@ export class Relay implements Host {
         longest = room;
       }
     }
-    return longest !== undefined && this.#rooms.delete(longest.key);
+    if (longest === undefined) return false;
+    this.#forget(longest);
+    return true;
+  }
+
+  /** Takes an empty room out of memory. */
+  #forget(room: Room): void {
+    room.flush();
+    room.close();
+    this.#rooms.delete(room.key);
   }
 
   /** Serves a room's readers once, after all that this turn of the event loop brings. */
-  #serveSoon(room: Room): void {
+  serveSoon(room: Room): void {
     this.#waiting.push(room);
     if (this.#waiting.length === 1) setImmediate(this.#serve);
   }
@@ -184,6 +202,25 @@ export class Relay implements Host {
     for (const room of this.#waiting) room.flush();
     this.#waiting.length = 0;
   };
+
+  problem(error: unknown): void {
+    storageRefusal(error, this.#report);
+  }
+
+  storeFailed(senders: Connection[], error: unknown): void {
+    const { code, message } = storageRefusal(error, this.#report);
+    for (const sender of senders) sender.close(code, message);
+  }
+
+  roomLost(room: Room, error: unknown): void {
+    const { code, message } = storageRefusal(error, this.#report);
+    this.#rooms.delete(room.key);
+    for (const member of [...room.members]) {
+      member.close(code, message);
+      this.#leave(member);
+    }
+    room.close();
+  }
 
   refused(connection: Connection, code: CodeName, why: string): void {
     const verb = code === "rate-limited" ? "slowed down" : "refused";
@@ -206,11 +243,21 @@ export class Relay implements Host {
       }
     }
     for (const room of this.#rooms.values()) {
-      if (room.size === 0 && now - room.emptySince > roomSeconds * 1000) {
-        this.#rooms.delete(room.key);
-      }
+      if (room.size === 0 && now - room.emptySince > roomSeconds * 1000) this.#forget(room);
     }
+    if (now - this.#expiredAt > EXPIRE_MS) this.#expire(now);
     this.#report.sweep();
+  }
+
+  /** Deletes what has been kept for long enough. */
+  #expire(now: number): void {
+    this.#expiredAt = now;
+    try {
+      for (const room of this.#rooms.values()) room.expire();
+      this.#store?.removeExpired((key) => this.#rooms.has(key));
+    } catch (error) {
+      this.problem(error);
+    }
   }
 
   /** Pings a silent client once; closes it when that brought no sign of life either. */
@@ -243,6 +290,8 @@ export class Relay implements Host {
     while (this.#connections.size > 0 && this.now() < deadline + 500) await Bun.sleep(10);
     clearInterval(this.#sweeper);
     for (const connection of this.#connections) connection.terminate();
+    for (const room of this.#rooms.values()) this.#forget(room);
+    this.#store?.close();
     this.#report.state("stopped");
   }
 }

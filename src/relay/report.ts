@@ -3,6 +3,9 @@ import { createConsola } from "consola";
 
 /** Refusals written in a second; the rest are counted. */
 const REFUSALS_PER_SECOND = 20;
+/** A problem is said again after so many sweeps, and so many different ones meanwhile. */
+const PROBLEM_SWEEPS = 60;
+const PROBLEMS = 100;
 
 export interface Report {
   /** The relay itself: it listens, it stops. */
@@ -10,6 +13,8 @@ export interface Report {
   /** A single client came, joined, went. */
   info(line: string): void;
   refusal(line: string): void;
+  /** Something of the relay's own is wrong: somebody has to look at it. */
+  problem(line: string): void;
   /** Called about once a second. */
   sweep(): void;
 }
@@ -26,6 +31,9 @@ export class ConsoleReport implements Report {
   });
   readonly #quiet: boolean;
   #refusals = 0;
+  /** What was wrong lately: it is said once. */
+  readonly #problems = new Set<string>();
+  #sweeps = 0;
 
   /** @param detail "quiet" leaves out what every single client does */
   constructor(detail: "all" | "quiet") {
@@ -47,9 +55,16 @@ export class ConsoleReport implements Report {
     if (this.#refusals <= REFUSALS_PER_SECOND) this.#log.warn(line);
   }
 
+  problem(line: string): void {
+    if (this.#problems.size < PROBLEMS && !this.#problems.has(line)) this.#log.error(line);
+    this.#problems.add(line);
+  }
+
   sweep(): void {
     const unsaid = this.#refusals - REFUSALS_PER_SECOND;
     if (unsaid > 0) this.#log.warn(`${unsaid} more clients refused or slowed in the last second`);
     this.#refusals = 0;
+    this.#sweeps += 1;
+    if (this.#sweeps % PROBLEM_SWEEPS === 0) this.#problems.clear();
   }
 }

@@ -6,6 +6,7 @@
  * such a slice takes two writes instead of one.
  */
 import { ENTRY_HEADER_BYTES, encodeEntryHeader } from "../protocol/entry.ts";
+import { LENGTH_BYTES, readU32 } from "../protocol/frame.ts";
 
 /** One slot of the index for so many bytes of the ring: smaller entries fill the index first. */
 const BYTES_PER_SLOT = 64;
@@ -95,6 +96,40 @@ export class Ring {
     this.#put(source, start, end);
     this.#nextSeq = seq + 1;
     return seq;
+  }
+
+  /** Empties the log and numbers the next entry `seq`. */
+  beginAt(seq: number): void {
+    this.#tail = this.#head;
+    this.#oldestSeq = this.#nextSeq = seq;
+  }
+
+  /** Appends entries that are laid out already; their numbers must be those that come next. */
+  appendFrames(frames: Uint8Array): void {
+    for (let at = 0; at < frames.length; ) {
+      const end = at + LENGTH_BYTES + readU32(frames, at);
+      const type = frames[at + LENGTH_BYTES] as number;
+      const from = readU32(frames, at + LENGTH_BYTES + 1 + 8);
+      this.append(type, from, frames, at + ENTRY_HEADER_BYTES, end);
+      at = end;
+    }
+  }
+
+  /** The connection numbers of entries from `seq` on. */
+  sendersFrom(seq: number): Set<number> {
+    const numbers = new Set<number>();
+    for (let i = seq; i < this.#nextSeq; i++) {
+      const at = this.positionOf(i) + LENGTH_BYTES + 1 + 8;
+      numbers.add(readU32(this.copy(at, at + 4), 0));
+    }
+    return numbers;
+  }
+
+  /** Forgets the entries from `seq` on, which must be held. */
+  truncate(seq: number): void {
+    this.#head = this.positionOf(seq);
+    this.#headPlace = this.place(this.#head);
+    this.#nextSeq = seq;
   }
 
   /** Where entry `seq` begins; the head for `nextSeq`. `seq` must be held or be `nextSeq`. */

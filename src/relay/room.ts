@@ -1,6 +1,20 @@
 /** A room: one log and its readers. */
+import { LOG_ID_BYTES } from "../protocol/messages.ts";
 import type { Connection } from "./connection.ts";
+import { Keeper } from "./keeper.ts";
 import { Ring } from "./ring.ts";
+import type { Run } from "./roomfile.ts";
+import type { Store } from "./store.ts";
+
+/** What a room asks of the relay that holds it. */
+export interface RoomHost {
+  /** Calls `flush` when this turn of the event loop ends. */
+  serveSoon(room: Room): void;
+  /** The disk did not take the entries of these members: they must send them again. */
+  storeFailed(senders: Connection[], error: unknown): void;
+  /** The room can't go on as it is: its members must come back, and it be read again. */
+  roomLost(room: Room, error: unknown): void;
+}
 
 export class Room {
   readonly key: string;
@@ -8,23 +22,51 @@ export class Room {
   readonly logId: Uint8Array;
   readonly ring: Ring;
   readonly #members: Connection[] = [];
-  readonly #schedule: (room: Room) => void;
-  /** Head of the log when its readers were last served. */
-  #served = 0;
+  readonly #host: RoomHost;
+  readonly #keeper: Keeper | undefined;
+  /** Position up to which members may read: beyond it entries are not as safe as they shall be. */
+  readable = 0;
+  /** Head of the log at the last flush. */
+  #flushed = 0;
   #scheduled = false;
   /** When the last member left, in milliseconds on the relay's clock. */
   emptySince = 0;
 
-  /** @param schedule called once when entries wait for `flush` */
-  constructor(key: string, ringBytes: number, schedule: (room: Room) => void) {
+  /**
+   * @param store keeps the room's entries; without it they are in memory only
+   * @throws ProtocolError "storage" when what is kept of the room can't be read
+   */
+  constructor(key: string, ringBytes: number, host: RoomHost, store?: Store) {
     this.key = key;
-    this.logId = crypto.getRandomValues(new Uint8Array(16));
+    this.#host = host;
     this.ring = new Ring(ringBytes);
-    this.#schedule = schedule;
+    if (store !== undefined) {
+      this.#keeper = new Keeper(store, key, this.ring, {
+        released: (position) => this.#serve(position),
+        refused: (seq, error) => this.#refuse(seq, error),
+        lost: (error) => this.#host.roomLost(this, error),
+      });
+      this.readable = this.#flushed = this.ring.head;
+    }
+    this.logId = this.#keeper?.logId ?? crypto.getRandomValues(new Uint8Array(LOG_ID_BYTES));
   }
 
   get size(): number {
     return this.#members.length;
+  }
+
+  get members(): readonly Connection[] {
+    return this.#members;
+  }
+
+  /** Sequence number of the oldest entry that can be had. */
+  get oldestSeq(): number {
+    return Math.min(this.#keeper?.oldestSeq ?? this.ring.oldestSeq, this.ring.oldestSeq);
+  }
+
+  /** Entries that the ring holds no more, from `seq` on; undefined where none are kept. */
+  page(seq: number): Run | undefined {
+    return this.#keeper?.page(seq);
   }
 
   add(member: Connection): void {
@@ -43,20 +85,48 @@ export class Room {
   append(type: number, from: number, source: Uint8Array, start: number, end: number): void {
     const ring = this.ring;
     // A burst must not overtake readers that would have taken it: serve them half a ring early.
-    if (ring.head - this.#served > ring.capacity / 2) this.flush();
+    if (ring.head - this.#flushed > ring.capacity / 2) this.flush();
     ring.append(type, from, source, start, end);
     if (!this.#scheduled) {
       this.#scheduled = true;
-      this.#schedule(this);
+      this.#host.serveSoon(this);
     }
   }
 
-  /** Writes to every reader that can take it what it has not read yet. */
+  /** Keeps what is new, where entries are kept, and serves the readers. */
   flush(): void {
     this.#scheduled = false;
-    this.#served = this.ring.head;
+    this.#flushed = this.ring.head;
+    if (this.#keeper === undefined) this.#serve(this.ring.head);
+    else this.#keeper.keep();
+  }
+
+  /** Writes to every reader that can take it what it has not read yet. */
+  #serve(position: number): void {
+    this.readable = position;
     for (let i = this.#members.length - 1; i >= 0; i--) {
       this.#members[i]?.pump();
     }
+  }
+
+  #refuse(seq: number, error: unknown): void {
+    const numbers = this.ring.sendersFrom(seq);
+    this.ring.truncate(seq);
+    this.#flushed = this.ring.head;
+    for (const member of this.#members) member.retreat(this.ring);
+    this.#host.storeFailed(
+      this.#members.filter((member) => numbers.has(member.number)),
+      error,
+    );
+  }
+
+  /** Deletes what has been kept for long enough. */
+  expire(): void {
+    this.#keeper?.expire();
+  }
+
+  /** Ends the room in memory; what is kept of it stays. */
+  close(): void {
+    this.#keeper?.close();
   }
 }
