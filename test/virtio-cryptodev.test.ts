@@ -16,7 +16,7 @@ import { Guest, initramfs } from "./vm/guest.ts";
 
 const DEVICE = ["-device", "virtio-cryptodev-pci,id=crypto0,backend=builtin"];
 /** How long a guest in a guest may take, in milliseconds. */
-const NESTED_MS = 600_000;
+const NESTED_MS = 1_500_000;
 const PLAIN =
   "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710";
 const KEY128 = "2b7e151628aed2a6abf7158809cf4f3c";

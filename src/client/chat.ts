@@ -16,6 +16,7 @@ import {
 } from "../protocol/envelope.ts";
 import { type CodeName, codeName, ProtocolError } from "../protocol/errors.ts";
 import { FrameType, MAX_FRAME } from "../protocol/frame.ts";
+import { accessProof } from "../protocol/keys.ts";
 import {
   type Missed,
   type Remark,
@@ -33,7 +34,7 @@ import {
 } from "../protocol/payload.ts";
 import type { ChatEvent, Warning } from "./events.ts";
 import { harmless } from "./harmless.ts";
-import { HOST_UNKNOWN, Link, type LinkHandler } from "./link.ts";
+import { HOST_UNKNOWN, Link, type LinkHandler, type TlsOptions, UNTRUSTED } from "./link.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import { Presence } from "./presence.ts";
 import { Roster } from "./roster.ts";
@@ -45,6 +46,10 @@ export interface ChatOptions {
   readonly roomId: Uint8Array;
   readonly nick: string;
   readonly backend: Backend;
+  /** Undefined for a connection without TLS. */
+  readonly tls: TlsOptions | undefined;
+  /** The relay's access key, 32 bytes, where it asks for one. */
+  readonly accessKey: Uint8Array | undefined;
   /** Entries of before the join that are wanted. */
   readonly history: number;
   /** How long to go without a connection before giving up, in milliseconds. */
@@ -66,6 +71,7 @@ const HOPELESS: Partial<Record<CodeName, ExitCode>> = {
   version: EXIT.PROTOCOL,
   malformed: EXIT.PROTOCOL,
   "too-large": EXIT.PROTOCOL,
+  access: EXIT.PROTOCOL,
 };
 
 export class Chat implements LinkHandler {
@@ -134,10 +140,11 @@ export class Chat implements LinkHandler {
   start(): void {
     this.#attempt += 1;
     this.#emit({ type: "connecting", attempt: this.#attempt });
-    const { endpoint, roomId } = this.#options;
+    const { endpoint, roomId, accessKey } = this.#options;
     const { min, max } = VERSION;
-    const hello = { minVersion: min, maxVersion: max, roomId, token: this.#token };
-    this.#link = new Link(endpoint, { ...hello, start: this.#start() }, this);
+    const access = accessKey === undefined ? {} : { access: accessProof(accessKey, roomId) };
+    const hello = { minVersion: min, maxVersion: max, roomId, token: this.#token, ...access };
+    this.#link = new Link(endpoint, { ...hello, start: this.#start() }, this, this.#options.tls);
   }
 
   #start(): Start {
@@ -308,6 +315,10 @@ export class Chat implements LinkHandler {
     const said = harmless(why);
     if (hopeless !== undefined) {
       this.#fail(hopeless, `the relay refused: ${said}`);
+      return;
+    }
+    if (why.startsWith(UNTRUSTED)) {
+      this.#fail(EXIT.PROTOCOL, said);
       return;
     }
     const delay = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.max(0, this.#attempt - 1));

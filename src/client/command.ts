@@ -1,6 +1,7 @@
 /** The command line of ./chat-client. */
 import { readFileSync } from "node:fs";
 import { EXIT, type ExitCode, ExitError } from "../cli/exit.ts";
+import { defaultKeyFile, newRoomKey, readKeyFile, writeKeyFile } from "../cli/keyfile.ts";
 import { type Command, defineCommand } from "../cli/program.ts";
 import { DEFAULT_PORT, type Endpoint, endpoint, wholeNumber } from "../cli/values.ts";
 import { DeviceError } from "../crypto/backend.ts";
@@ -10,7 +11,7 @@ import { VERSION } from "../version.ts";
 import { Chat } from "./chat.ts";
 import type { ChatEvent } from "./events.ts";
 import { decodeInvite, encodeInvite } from "./invite.ts";
-import { defaultKeyFile, newRoomKey, readKeyFile, writeKeyFile } from "./keyfile.ts";
+import type { TlsOptions } from "./link.ts";
 import { PipeUi } from "./pipe.ts";
 import { askSecret, readSecret } from "./secret.ts";
 import { TerminalUi } from "./terminal.ts";
@@ -113,6 +114,20 @@ export const chatCommand = defineCommand(
     host: positional,
     nick: { type: "string", description: "What the others call you (Default: your user name)" },
     ...keyArgs,
+    tls: {
+      type: "boolean",
+      description: "Speak TLS with the relay, so that the network sees less",
+    },
+    "tls-ca": {
+      type: "string",
+      valueHint: "path",
+      description: "Certificates (PEM) that the relay's must come from; implies --tls",
+    },
+    "access-file": {
+      type: "string",
+      valueHint: "path",
+      description: "Access key of a relay that is not open to everybody",
+    },
     crypto: {
       type: "string",
       valueHint: "auto|software|PATH",
@@ -154,6 +169,8 @@ export const chatCommand = defineCommand(
       seconds === undefined
         ? Number.POSITIVE_INFINITY
         : wholeNumber("timeout", seconds, 0, 1e6) * 1000;
+    const tls = tlsOptions(args.tls, args["tls-ca"]);
+    const accessKey = accessKeyOf(args["access-file"], target, tls);
     const roomKey = await roomKeyOf({ ...args, room });
     const ui = onTerminal
       ? new TerminalUi()
@@ -173,6 +190,8 @@ export const chatCommand = defineCommand(
       roomId: id,
       nick,
       backend,
+      tls,
+      accessKey,
       history,
       patienceMs,
       onEvent,
@@ -180,6 +199,29 @@ export const chatCommand = defineCommand(
     await leaveWith(await ui.run(chat), roomKey);
   },
 );
+
+function tlsOptions(tls: boolean | undefined, ca: string | undefined): TlsOptions | undefined {
+  if (ca === undefined) return tls ? {} : undefined;
+  try {
+    return { ca: readFileSync(ca, "utf8") };
+  } catch (error) {
+    throw new ExitError(EXIT.NOINPUT, `--tls-ca: can't read ${ca} (${error})`);
+  }
+}
+
+/** Hosts to which nothing goes over a network. */
+const LOCAL = new Set(["127.0.0.1", "::1", "localhost"]);
+
+function accessKeyOf(path: string | undefined, target: Endpoint, tls: TlsOptions | undefined) {
+  if (path === undefined) return undefined;
+  if (tls === undefined && !LOCAL.has(target.host)) {
+    throw new ExitError(
+      EXIT.USAGE,
+      "--access-file needs --tls: without it the network would see how to get in",
+    );
+  }
+  return readKeyFile(path, "ask the relay's owner for it");
+}
 
 function openBackend(wish: string, onEvent: (event: ChatEvent) => void): Chosen {
   try {

@@ -26,6 +26,12 @@ export interface LinkHandler {
   down(why: string, remark: Remark | undefined): void;
 }
 
+/** How a client makes sure of its relay. */
+export interface TlsOptions {
+  /** Certificates, as PEM, that the relay's must come from; undefined for those the system trusts. */
+  readonly ca?: string;
+}
+
 /** How long a connection and its handshake may take, in milliseconds. */
 const CONNECT_MS = 10_000;
 const TICK_MS = 1000;
@@ -45,18 +51,23 @@ export class Link {
   #heardAt = performance.now();
   readonly #ticker: Timer;
 
-  constructor(endpoint: Endpoint, hello: Hello, handler: LinkHandler) {
+  constructor(endpoint: Endpoint, hello: Hello, handler: LinkHandler, tls: TlsOptions | undefined) {
     this.#handler = handler;
     this.#ticker = setInterval(() => this.#tick(), TICK_MS);
     this.#write(encodeHello(hello));
     Bun.connect({
       hostname: endpoint.host,
       port: endpoint.port,
+      ...(tls === undefined ? {} : { tls: { ...tls, serverName: endpoint.host } }),
       socket: {
         open: (socket) => {
-          this.#socket = socket;
           if (this.#down) socket.terminate();
-          else this.#opened(socket);
+          else if (tls === undefined) this.#opened(socket);
+        },
+        // Nothing is sent before the relay's certificate and name have been found right.
+        handshake: (socket, verified, error) => {
+          if (verified && !this.#down) this.#opened(socket);
+          else this.#distrust(socket, error);
         },
         data: (_, chunk) => this.#receive(chunk),
         drain: () => this.#flush(),
@@ -68,9 +79,16 @@ export class Link {
   }
 
   #opened(socket: Socket): void {
+    this.#socket = socket;
     socket.setNoDelay(true);
     this.#heardAt = performance.now();
     this.#flush();
+  }
+
+  #distrust(socket: Socket, error: Error | null): void {
+    const code = error !== null && "code" in error ? String(error.code) : "";
+    this.#end(tlsProblem(code, error?.message ?? "no reason given"));
+    socket.terminate();
   }
 
   /** Sends a frame; what the socket does not take at once follows when it can. */
@@ -98,7 +116,13 @@ export class Link {
       this.#parser.feed(chunk, this.#onFrame);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
-      this.#end(`the relay sent ${error.message}; is it a chat relay?`);
+      // How a TLS alert begins (RFC 8446, section 5.1): that is what a HELLO without TLS is answered with.
+      const alert = !this.#welcomed && chunk[0] === 0x15 && chunk[1] === 0x03;
+      this.#end(
+        alert
+          ? "the relay speaks TLS (use --tls)"
+          : `the relay sent ${error.message}; is it a chat relay?`,
+      );
     }
   }
 
@@ -159,6 +183,24 @@ export class Link {
     this.#handler.down(why, this.#remark);
   }
 }
+
+/** What a failed TLS handshake means. */
+function tlsProblem(code: string, message: string): string {
+  switch (code) {
+    case "ERR_TLS_CERT_ALTNAME_INVALID":
+      return `${UNTRUSTED}: its certificate is for another name (${message})`;
+    case "CERT_HAS_EXPIRED":
+      return `${UNTRUSTED}: its certificate has expired`;
+    case "ECONNRESET":
+    case "EPROTO":
+      return "the relay speaks no TLS there, or not this client's (try without --tls)";
+    default:
+      return `${UNTRUSTED}: ${message} (name its issuer's certificate with --tls-ca)`;
+  }
+}
+
+/** How the reason begins that is given for a certificate that is not to be trusted. */
+export const UNTRUSTED = "the relay can't be trusted";
 
 /** What a failed connection means. */
 function connectProblem(error: unknown): string {

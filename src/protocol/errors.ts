@@ -14,6 +14,7 @@ export const CODES = {
   shutdown: 10,
   "rate-limited": 11,
   storage: 12,
+  access: 13,
 } as const;
 
 export type CodeName = keyof typeof CODES;

@@ -8,6 +8,8 @@ import { argon2, createHash, hkdfSync } from "node:crypto";
 export const ROOM_KEY_BYTES = 32;
 /** Bytes of the random salt that makes a session's keys its own. */
 export const SALT_BYTES = 32;
+/** Bytes of what a client shows to a relay that lets in only some. */
+export const ACCESS_BYTES = 32;
 /** Greatest length of a room's name, in bytes of UTF-8. */
 export const MAX_ROOM_NAME_BYTES = 255;
 
@@ -39,6 +41,14 @@ export interface SessionKeys {
 export function sessionKeys(roomKey: Uint8Array, room: Uint8Array, salt: Uint8Array): SessionKeys {
   const both = hkdf(roomKey, salt, info("session keys", room), 64);
   return { macKey: both.subarray(0, 32), encryptionKey: both.subarray(32) };
+}
+
+/**
+ * What a client shows to be let in by a relay that has an access key: 32 bytes, good for one room.
+ * @param accessKey 32 bytes
+ */
+export function accessProof(accessKey: Uint8Array, room: Uint8Array): Uint8Array {
+  return hkdf(accessKey, NO_SALT, info("access", room), ACCESS_BYTES);
 }
 
 /** Twenty-five digits in five groups: the same for two people only if their keys are the same. */

@@ -13,6 +13,7 @@ import {
   writeU32,
   writeU64,
 } from "./frame.ts";
+import { ACCESS_BYTES } from "./keys.ts";
 
 /** The protocol versions that this program speaks. */
 export const VERSION = { min: 1, max: 1 } as const;
@@ -43,6 +44,8 @@ export interface Hello {
   /** Secret of one client process, 16 bytes: a later connection with it replaces this one. */
   readonly token: Uint8Array;
   readonly start: Start;
+  /** For a relay that lets in only some: 32 bytes (docs/protocol.md, "Access"). */
+  readonly access?: Uint8Array;
 }
 
 /** The relay's answer to a HELLO that it accepts. */
@@ -66,7 +69,7 @@ export interface Welcome {
 }
 
 export function encodeHello(hello: Hello): Uint8Array {
-  const body = new Uint8Array(HELLO_BYTES);
+  const body = new Uint8Array(HELLO_BYTES + (hello.access?.length ?? 0));
   writeU32(body, 0, MAGIC);
   writeU16(body, 4, hello.minVersion);
   writeU16(body, 6, hello.maxVersion);
@@ -79,6 +82,7 @@ export function encodeHello(hello: Hello): Uint8Array {
   } else if (hello.start.kind === "last") {
     writeU64(body, 73, hello.start.count);
   }
+  if (hello.access !== undefined) body.set(hello.access, HELLO_BYTES);
   return encodeFrame(FrameType.HELLO, body);
 }
 
@@ -91,12 +95,21 @@ export function decodeHello(body: Uint8Array): Hello {
   const maxVersion = readU16(body, 6);
   // The rest of a HELLO may differ in another version: negotiate before reading on.
   negotiate(minVersion, maxVersion);
-  if (body.length !== HELLO_BYTES) {
-    throw new ProtocolError("malformed", `a HELLO of ${body.length} bytes, not ${HELLO_BYTES}`);
+  if (body.length !== HELLO_BYTES && body.length !== HELLO_BYTES + ACCESS_BYTES) {
+    throw new ProtocolError(
+      "malformed",
+      `a HELLO of ${body.length} bytes, not ${HELLO_BYTES} or ${HELLO_BYTES + ACCESS_BYTES}`,
+    );
   }
   const number = readU64(body, 73);
-  const start = decodeStart(body[56] as number, body.slice(57, 57 + LOG_ID_BYTES), number);
-  return { minVersion, maxVersion, roomId: body.slice(8, 40), token: body.slice(40, 56), start };
+  return {
+    minVersion,
+    maxVersion,
+    roomId: body.slice(8, 40),
+    token: body.slice(40, 56),
+    start: decodeStart(body[56] as number, body.slice(57, 57 + LOG_ID_BYTES), number),
+    ...(body.length > HELLO_BYTES ? { access: body.slice(HELLO_BYTES) } : {}),
+  };
 }
 
 function decodeStart(kind: number, logId: Uint8Array, number: number): Start {

@@ -1,6 +1,7 @@
 /** The command line of ./chat-server. */
 import { readFileSync } from "node:fs";
 import { EXIT, ExitError } from "../cli/exit.ts";
+import { readKeyFile } from "../cli/keyfile.ts";
 import { defineCommand } from "../cli/program.ts";
 import { DEFAULT_PORT, wholeNumber } from "../cli/values.ts";
 import { MAX_FRAME } from "../protocol/frame.ts";
@@ -10,6 +11,7 @@ import { Relay } from "./relay.ts";
 import { ConsoleReport } from "./report.ts";
 import { type Keep, StorageError } from "./roomfile.ts";
 import { FSYNC_POLICIES, Store, type StoreOptions } from "./store.ts";
+import { loadTls, type TlsFiles, type TlsIdentity } from "./tls.ts";
 
 const D = DEFAULT_LIMITS;
 const DAY = 86_400;
@@ -38,6 +40,17 @@ export const serverCommand = defineCommand(
       D.handshakeSeconds,
     ),
     ping: number("Seconds of silence before a ping; twice that closes", D.pingSeconds),
+    "tls-cert": {
+      type: "string",
+      valueHint: "path",
+      description: "Certificate (PEM, with its chain): clients must use --tls then",
+    },
+    "tls-key": { type: "string", valueHint: "path", description: "Its private key (PEM)" },
+    "access-file": {
+      type: "string",
+      valueHint: "path",
+      description: 'Let in only who has this key; "chat-client keygen --key-file PATH" makes one',
+    },
     data: { type: "string", valueHint: "dir", description: "Folder to keep rooms in, for good" },
     fsync: {
       type: "enum",
@@ -83,6 +96,8 @@ export const serverCommand = defineCommand(
       port: wholeNumber("port", args.port, 0, 65_535),
       limits,
       quiet: args.quiet === true,
+      tls: tlsFiles(args["tls-cert"], args["tls-key"]),
+      accessKey: accessKeyOf(args["access-file"]),
       ...(args.data === undefined
         ? {}
         : { store: { folder: args.data, fsync: args.fsync, keep, maxRooms } }),
@@ -95,7 +110,20 @@ interface Serving {
   readonly port: number;
   readonly limits: Limits;
   readonly quiet: boolean;
+  readonly tls: TlsFiles | undefined;
+  readonly accessKey: Uint8Array | undefined;
   readonly store?: StoreOptions;
+}
+
+function tlsFiles(cert: string | undefined, key: string | undefined): TlsFiles | undefined {
+  if (cert !== undefined && key !== undefined) return { cert, key };
+  if (cert === undefined && key === undefined) return undefined;
+  throw new ExitError(EXIT.USAGE, "--tls-cert and --tls-key go together");
+}
+
+function accessKeyOf(path: string | undefined): Uint8Array | undefined {
+  if (path === undefined) return undefined;
+  return readKeyFile(path, `make it with "chat-client keygen --key-file ${path}"`);
 }
 
 function serve(serving: Serving): void {
@@ -109,6 +137,7 @@ function serve(serving: Serving): void {
     report,
     store,
   );
+  process.on("SIGHUP", () => reload(serving, relay, report));
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => void relay.stop(signal).then(() => process.exit(EXIT.OK)));
   }
@@ -125,9 +154,37 @@ function openStore(options: StoreOptions, report: ConsoleReport): Store {
   }
 }
 
-function listen({ host, port, limits }: Serving, report: ConsoleReport, store?: Store): Relay {
+/** SIGHUP: takes what may have changed, and keeps what it has where that is no good. */
+function reload(serving: Serving, relay: Relay, report: ConsoleReport): void {
   try {
-    return new Relay({ host, port, limits, report, ...(store === undefined ? {} : { store }) });
+    if (serving.tls !== undefined) relay.showCertificate(loadTls(serving.tls));
+    report.state("reloaded");
+  } catch (error) {
+    report.problem(`not reloaded: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function identity(files: TlsFiles): TlsIdentity {
+  try {
+    return loadTls(files);
+  } catch (error) {
+    throw new ExitError(EXIT.NOINPUT, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function listen(serving: Serving, report: ConsoleReport, store?: Store): Relay {
+  const { host, port, limits, accessKey } = serving;
+  const tls = serving.tls === undefined ? {} : { tls: identity(serving.tls) };
+  try {
+    return new Relay({
+      host,
+      port,
+      limits,
+      report,
+      ...tls,
+      ...(store === undefined ? {} : { store }),
+      ...(accessKey === undefined ? {} : { accessKey }),
+    });
   } catch (error) {
     const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
     const hint =

@@ -4,12 +4,14 @@ import { GoneReason } from "../protocol/entry.ts";
 import { type CodeName, ProtocolError } from "../protocol/errors.ts";
 import { FrameType } from "../protocol/frame.ts";
 import { encodeRemark, type Hello } from "../protocol/messages.ts";
+import { checkAccess } from "./access.ts";
 import { addressKey, hostPort } from "./address.ts";
 import { Connection, type Host, peerName } from "./connection.ts";
 import type { Limits } from "./limits.ts";
 import type { Report } from "./report.ts";
 import { Room, type RoomHost } from "./room.ts";
 import { type Store, storageRefusal } from "./store.ts";
+import type { TlsIdentity } from "./tls.ts";
 
 /** How often deadlines are looked at, in milliseconds. */
 const SWEEP_MS = 1000;
@@ -26,13 +28,19 @@ export interface RelayOptions {
   readonly report: Report;
   /** Where rooms are kept; without it they are in memory only. */
   readonly store?: Store;
+  /** The certificate of a relay that speaks TLS, and only that. */
+  readonly tls?: TlsIdentity;
+  /** What clients must have to be let in, 32 bytes; without it all are. */
+  readonly accessKey?: Uint8Array;
 }
 
 export class Relay implements Host, RoomHost {
   readonly limits: Limits;
   readonly #report: Report;
   readonly #store: Store | undefined;
-  readonly #listener: TCPSocketListener<Connection>;
+  readonly #host: string;
+  readonly #accessKey: Uint8Array | undefined;
+  #listener: TCPSocketListener<Connection>;
   readonly #connections = new Set<Connection>();
   readonly #perAddress = new Map<string, number>();
   readonly #rooms = new Map<string, Room>();
@@ -51,9 +59,19 @@ export class Relay implements Host, RoomHost {
     this.limits = options.limits;
     this.#report = options.report;
     this.#store = options.store;
-    this.#listener = Bun.listen<Connection>({
-      hostname: options.host,
-      port: options.port,
+    this.#host = options.host;
+    this.#accessKey = options.accessKey;
+    this.#listener = this.#listen(options.port, options.tls);
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
+    if (options.tls !== undefined) this.#report.state("speaking TLS");
+    this.#report.state(`listening on ${hostPort(options.host, this.port)}`);
+  }
+
+  #listen(port: number, tls: TlsIdentity | undefined): TCPSocketListener<Connection> {
+    return Bun.listen<Connection>({
+      hostname: this.#host,
+      port,
+      ...(tls === undefined ? {} : { tls: { cert: tls.cert, key: tls.key } }),
       socket: {
         open: (socket) => this.#open(socket),
         data: (socket, chunk) => socket.data?.receive(chunk),
@@ -63,8 +81,14 @@ export class Relay implements Host, RoomHost {
         timeout: (socket) => socket.terminate(),
       },
     });
-    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS);
-    this.#report.state(`listening on ${hostPort(options.host, this.port)}`);
+  }
+
+  /** From now on new clients are shown another certificate; those that are there stay. */
+  showCertificate(tls: TlsIdentity): void {
+    const port = this.port;
+    // There is no other way than to listen anew. Who comes in between tries again.
+    this.#listener.stop();
+    this.#listener = this.#listen(port, tls);
   }
 
   get port(): number {
@@ -121,6 +145,7 @@ export class Relay implements Host, RoomHost {
   }
 
   join(connection: Connection, hello: Hello): Room {
+    checkAccess(this.#accessKey, hello);
     const key = Buffer.from(hello.roomId).toString("hex");
     const token = Buffer.from(hello.token).toString("hex");
     const known = `${key} ${token}`;

@@ -4,8 +4,8 @@
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { defaultKeyFile } from "../cli/keyfile.ts";
 import { DEFAULT_PORT } from "../cli/values.ts";
-import { defaultKeyFile } from "../client/keyfile.ts";
 import { ROOT } from "./build.ts";
 import { ensureExecutables } from "./executables.ts";
 

@@ -1,9 +1,9 @@
-/** Room keys on disk: 64 hexadecimal digits in a file that only its owner can read. */
+/** Keys on disk, a room's or a relay's: 64 hexadecimal digits in a file that only its owner can read. */
 import { closeSync, fstatSync, fsyncSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
-import { EXIT, ExitError } from "../cli/exit.ts";
 import { ROOM_KEY_BYTES } from "../protocol/keys.ts";
+import { EXIT, ExitError } from "./exit.ts";
 
 /** Where the key lies that is used when none is named. */
 export function defaultKeyFile(): string {
@@ -44,18 +44,19 @@ export function writeKeyFile(path: string, key: Uint8Array): void {
 
 /**
  * Reads a key file.
+ * @param absent what to do when there is none
  * @throws ExitError NOINPUT, NOPERM (others may read it) or DATAERR
  */
-export function readKeyFile(path: string): Uint8Array {
+export function readKeyFile(
+  path: string,
+  absent = 'make one with "chat-client keygen", or take the one of an invite with "chat-client accept"',
+): Uint8Array {
   let fd: number;
   try {
     fd = openSync(path, "r");
   } catch (error) {
     const code = errnoOf(error);
-    const hint =
-      code === "ENOENT"
-        ? 'there is none: make one with "chat-client keygen", or take the one of an invite with "chat-client accept"'
-        : `can't be read (${code})`;
+    const hint = code === "ENOENT" ? `there is none: ${absent}` : `can't be read (${code})`;
     throw new ExitError(EXIT.NOINPUT, `key file ${path}: ${hint}`);
   }
   const text = Buffer.alloc(128);
