@@ -21,6 +21,7 @@ import {
 } from "../protocol/messages.ts";
 import { hostPort } from "./address.ts";
 import type { Limits } from "./limits.ts";
+import type { Counters } from "./metrics.ts";
 import { TokenBucket } from "./rate.ts";
 import type { Ring } from "./ring.ts";
 import type { Room } from "./room.ts";
@@ -29,6 +30,7 @@ import type { Run } from "./roomfile.ts";
 /** What a connection asks of the relay that holds it. */
 export interface Host {
   readonly limits: Limits;
+  readonly counters: Counters;
   /** Milliseconds on a clock that only rises. */
   now(): number;
   /** Finds or makes the room and takes the connection in; throws ProtocolError when it can't. */
@@ -112,6 +114,7 @@ export class Connection {
     if (this.#state !== "hello" && this.#state !== "open") return;
     const now = this.#host.now();
     this.heardAt = now;
+    this.#host.counters.bytesIn += chunk.length;
     this.#batch = 0;
     try {
       this.#parser.feed(chunk, this.#onFrame);
@@ -137,6 +140,7 @@ export class Connection {
       this.#hello(decodeHello(bytes.subarray(start, end)));
     } else if (type === FrameType.SEND) {
       this.entriesSent += 1;
+      this.#host.counters.entries += 1;
       this.#room.append(FrameType.ENTRY, this.number, bytes, start, end);
     } else if (type === FrameType.PING || type === FrameType.PONG) {
       if (end - start !== 8) throw new ProtocolError("malformed", "a ping carries 8 bytes");
@@ -173,7 +177,7 @@ export class Connection {
         pingSeconds: this.#host.limits.pingSeconds,
       }),
     );
-    if (first < oldest) this.#say(encodeMissed({ first, count: oldest - first }));
+    if (first < oldest) this.#missed(first, oldest);
     this.pump();
   }
 
@@ -193,6 +197,7 @@ export class Connection {
       const length = Math.min(readable - this.#cursor, ring.capacity - place);
       const taken = this.#socket.write(ring.bytes, place, length);
       if (taken < 0) return;
+      this.#host.counters.bytesOut += taken;
       this.#cursor += taken;
       if (taken < length) {
         this.#full = true;
@@ -216,6 +221,7 @@ export class Connection {
     if (own === undefined) return true;
     const taken = this.#socket.write(own);
     if (taken < 0) return false;
+    this.#host.counters.bytesOut += taken;
     this.#own = taken < own.length ? own.slice(taken) : undefined;
     this.#full = taken < own.length;
     const ring = this.#room?.ring;
@@ -242,9 +248,7 @@ export class Connection {
     if (this.#nextSeq < ring.oldestSeq) {
       const page = this.#page(room);
       const next = page?.first ?? ring.oldestSeq;
-      if (next > this.#nextSeq) {
-        this.#say(encodeMissed({ first: this.#nextSeq, count: next - this.#nextSeq }));
-      }
+      if (next > this.#nextSeq) this.#missed(this.#nextSeq, next);
       this.#nextSeq = next;
       if (page?.first === next) {
         this.#nextSeq = page.next;
@@ -259,6 +263,12 @@ export class Connection {
     this.#behind = false;
     this.#cursor = ring.positionOf(this.#nextSeq);
     return !this.#full;
+  }
+
+  /** Says that there are no entries from `first` to before `next` any more. */
+  #missed(first: number, next: number): void {
+    this.#host.counters.missed += next - first;
+    this.#say(encodeMissed({ first, count: next - first }));
   }
 
   /** What is kept from `#nextSeq` on; a disk that fails is a relay that has nothing. */

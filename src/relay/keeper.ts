@@ -16,6 +16,8 @@ const SYNC_MS = 1000;
 export interface KeeperEvents {
   /** Everything before this position may be sent. */
   released(position: number): void;
+  /** A batch has been written. */
+  committed(): void;
   /** The disk did not take the entries from `seq` on: they are to be forgotten. */
   refused(seq: number, error: unknown): void;
   /** The disk does not say what it has: the room must be read from it again. */
@@ -93,6 +95,7 @@ export class Keeper {
       return;
     }
     this.#written = ring.head;
+    this.#events.committed();
     if (this.#store.fsync !== "always") {
       if (this.#store.fsync === "second") this.#timer ??= setTimeout(this.#everySecond, SYNC_MS);
       this.#release(this.#written);

@@ -8,6 +8,7 @@ import { checkAccess } from "./access.ts";
 import { addressKey, hostPort } from "./address.ts";
 import { Connection, type Host, peerName } from "./connection.ts";
 import type { Limits } from "./limits.ts";
+import { Counters, type Gauges } from "./metrics.ts";
 import type { Report } from "./report.ts";
 import { Room, type RoomHost } from "./room.ts";
 import { type Store, storageRefusal } from "./store.ts";
@@ -17,6 +18,8 @@ import type { TlsIdentity } from "./tls.ts";
 const SWEEP_MS = 1000;
 /** How often entries that are too old are deleted, in milliseconds. */
 const EXPIRE_MS = 60_000;
+/** For how long after the disk has failed the relay is called unhealthy, in milliseconds. */
+const TROUBLE_MS = 60_000;
 /** How long a client may take to close its side after a CLOSE, in milliseconds. */
 const LINGER_MS = 2000;
 const NO_TOKEN = "00".repeat(16);
@@ -26,16 +29,17 @@ export interface RelayOptions {
   readonly port: number;
   readonly limits: Limits;
   readonly report: Report;
-  /** Where rooms are kept; without it they are in memory only. */
-  readonly store?: Store;
-  /** The certificate of a relay that speaks TLS, and only that. */
-  readonly tls?: TlsIdentity;
-  /** What clients must have to be let in, 32 bytes; without it all are. */
-  readonly accessKey?: Uint8Array;
+  /** Where rooms are kept; undefined for rooms in memory only. */
+  readonly store: Store | undefined;
+  /** The certificate of a relay that speaks TLS, and only that; undefined for one without. */
+  readonly tls: TlsIdentity | undefined;
+  /** What clients must have to be let in, 32 bytes; undefined lets all in. */
+  readonly accessKey: Uint8Array | undefined;
 }
 
 export class Relay implements Host, RoomHost {
-  readonly limits: Limits;
+  limits: Limits;
+  readonly counters = new Counters();
   readonly #report: Report;
   readonly #store: Store | undefined;
   readonly #host: string;
@@ -52,6 +56,7 @@ export class Relay implements Host, RoomHost {
   /** Not from 1 on, so that numbers in entries that were kept are not given again. */
   #lastNumber = crypto.getRandomValues(new Uint32Array(1))[0] as number;
   #expiredAt = 0;
+  #troubledAt = Number.NEGATIVE_INFINITY;
   #stopping: Promise<void> | undefined;
 
   /** Starts to listen; throws what Bun.listen throws when it can't. */
@@ -99,6 +104,19 @@ export class Relay implements Host, RoomHost {
     return performance.now();
   }
 
+  /** What is so now. */
+  get gauges(): Gauges {
+    const troubled = this.now() - this.#troubledAt < TROUBLE_MS;
+    return {
+      connections: this.#connections.size,
+      rooms: this.#rooms.size,
+      roomsKept: this.#store?.files ?? 0,
+      stopping: this.#stopping !== undefined,
+      limits: this.limits,
+      trouble: troubled ? "the disk of --data failed within the last minute" : undefined,
+    };
+  }
+
   #open(socket: Socket<Connection>): void {
     const address = addressKey(socket.remoteAddress);
     const fromAddress = this.#perAddress.get(address) ?? 0;
@@ -118,12 +136,21 @@ export class Relay implements Host, RoomHost {
     const connection = new Connection(socket, this.#lastNumber, peerName(socket), this);
     socket.data = connection;
     this.#connections.add(connection);
-    this.#report.info(`${connection.peer} connected`);
+    this.counters.connections += 1;
+    this.#report.info(`${connection.peer} connected`, {
+      event: "connected",
+      peer: connection.peer,
+    });
   }
 
   /** Refuses a connection before it costs anything. */
   #turnAway(socket: Socket<Connection>, code: CodeName, why: string): void {
-    this.#report.refusal(`${peerName(socket)} refused (${code}): ${why}`);
+    this.counters.refused(code);
+    this.#report.refusal(`${peerName(socket)} refused (${code}): ${why}`, {
+      event: "refused",
+      peer: peerName(socket),
+      code,
+    });
     socket.timeout(LINGER_MS / 1000);
     socket.end(encodeRemark(FrameType.CLOSE, code, `${why}; try again later`));
   }
@@ -141,6 +168,12 @@ export class Relay implements Host, RoomHost {
     const seconds = Math.round((this.now() - connection.openedAt) / 1000);
     this.#report.info(
       `${connection.peer} disconnected after ${seconds} s, ${connection.entriesSent} entries sent`,
+      {
+        event: "disconnected",
+        peer: connection.peer,
+        seconds,
+        entries: connection.entriesSent,
+      },
     );
   }
 
@@ -157,7 +190,12 @@ export class Relay implements Host, RoomHost {
       this.#tokenOf.set(connection, known);
     }
     room.add(connection);
-    this.#report.info(`${connection.peer} joined room ${key.slice(0, 8)} (${room.size} there)`);
+    this.#report.info(`${connection.peer} joined room ${key.slice(0, 8)} (${room.size} there)`, {
+      event: "joined",
+      peer: connection.peer,
+      room: key.slice(0, 8),
+      members: room.size,
+    });
     return room;
   }
 
@@ -229,16 +267,27 @@ export class Relay implements Host, RoomHost {
   };
 
   problem(error: unknown): void {
-    storageRefusal(error, this.#report);
+    this.#trouble(error);
+  }
+
+  /** Says what the disk does not do, and remembers it for who asks after the relay's health. */
+  #trouble(error: unknown): ProtocolError {
+    this.counters.problems += 1;
+    this.#troubledAt = this.now();
+    return storageRefusal(error, this.#report);
+  }
+
+  committed(): void {
+    this.counters.commits += 1;
   }
 
   storeFailed(senders: Connection[], error: unknown): void {
-    const { code, message } = storageRefusal(error, this.#report);
+    const { code, message } = this.#trouble(error);
     for (const sender of senders) sender.close(code, message);
   }
 
   roomLost(room: Room, error: unknown): void {
-    const { code, message } = storageRefusal(error, this.#report);
+    const { code, message } = this.#trouble(error);
     this.#rooms.delete(room.key);
     for (const member of [...room.members]) {
       member.close(code, message);
@@ -249,7 +298,12 @@ export class Relay implements Host, RoomHost {
 
   refused(connection: Connection, code: CodeName, why: string): void {
     const verb = code === "rate-limited" ? "slowed down" : "refused";
-    this.#report.refusal(`${connection.peer} ${verb} (${code}): ${why}`);
+    this.counters.refused(code);
+    this.#report.refusal(`${connection.peer} ${verb} (${code}): ${why}`, {
+      event: "refused",
+      peer: connection.peer,
+      code,
+    });
   }
 
   #sweep(): void {

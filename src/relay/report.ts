@@ -1,5 +1,5 @@
 /** The relay's log: plain words, and no way for a flood of refusals to flood the disk. */
-import { createConsola } from "consola";
+import { type ConsolaReporter, createConsola } from "consola";
 
 /** Refusals written in a second; the rest are counted. */
 const REFUSALS_PER_SECOND = 20;
@@ -7,28 +7,42 @@ const REFUSALS_PER_SECOND = 20;
 const PROBLEM_SWEEPS = 60;
 const PROBLEMS = 100;
 
+/** What a program wants to know of a line of the log. */
+export type Fields = Readonly<Record<string, string | number>>;
+
 export interface Report {
   /** The relay itself: it listens, it stops. */
   state(line: string): void;
   /** A single client came, joined, went. */
-  info(line: string): void;
-  refusal(line: string): void;
+  info(line: string, fields?: Fields): void;
+  refusal(line: string, fields?: Fields): void;
   /** Something of the relay's own is wrong: somebody has to look at it. */
   problem(line: string): void;
   /** Called about once a second. */
   sweep(): void;
 }
 
+export const LOG_FORMATS = ["text", "json"] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
+/** A line for people, or an object for programs. */
+const REPORTERS: Record<LogFormat, ConsolaReporter> = {
+  text: {
+    log: ({ date, type, args }) =>
+      process.stdout.write(`${date.toISOString()} ${type} ${args.join(" ")}\n`),
+  },
+  json: {
+    log: ({ date, type, args }) => {
+      const [message, fields] = args as [string, object | undefined];
+      const entry = { time: date.toISOString(), level: type, message, ...fields };
+      process.stdout.write(`${JSON.stringify(entry)}\n`);
+    },
+  },
+};
+
 export class ConsoleReport implements Report {
-  readonly #log = createConsola({
-    level: 3,
-    reporters: [
-      {
-        log: ({ date, type, args }) =>
-          process.stdout.write(`${date.toISOString()} ${type} ${args.join(" ")}\n`),
-      },
-    ],
-  });
+  readonly #log: ReturnType<typeof createConsola>;
+  readonly #format: LogFormat;
   readonly #quiet: boolean;
   #refusals = 0;
   /** What was wrong lately: it is said once. */
@@ -36,8 +50,10 @@ export class ConsoleReport implements Report {
   #sweeps = 0;
 
   /** @param detail "quiet" leaves out what every single client does */
-  constructor(detail: "all" | "quiet") {
+  constructor(detail: "all" | "quiet", format: LogFormat = "text") {
     this.#quiet = detail === "quiet";
+    this.#format = format;
+    this.#log = createConsola({ level: 3, reporters: [REPORTERS[format]] });
     // Whoever read the log may stop reading: the relay goes on without one.
     process.stdout.on("error", () => undefined);
   }
@@ -46,13 +62,18 @@ export class ConsoleReport implements Report {
     this.#log.info(line);
   }
 
-  info(line: string): void {
-    if (!this.#quiet) this.#log.info(line);
+  info(line: string, fields: Fields = {}): void {
+    if (!this.#quiet) this.#log.info(line, ...this.#also(fields));
   }
 
-  refusal(line: string): void {
+  refusal(line: string, fields: Fields = {}): void {
     this.#refusals += 1;
-    if (this.#refusals <= REFUSALS_PER_SECOND) this.#log.warn(line);
+    if (this.#refusals <= REFUSALS_PER_SECOND) this.#log.warn(line, ...this.#also(fields));
+  }
+
+  /** The line says it all to people. */
+  #also(fields: Fields): Fields[] {
+    return this.#format === "json" ? [fields] : [];
   }
 
   problem(line: string): void {

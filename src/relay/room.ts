@@ -10,6 +10,8 @@ import type { Store } from "./store.ts";
 export interface RoomHost {
   /** Calls `flush` when this turn of the event loop ends. */
   serveSoon(room: Room): void;
+  /** A batch has been written to the disk. */
+  committed(): void;
   /** The disk did not take the entries of these members: they must send them again. */
   storeFailed(senders: Connection[], error: unknown): void;
   /** The room can't go on as it is: its members must come back, and it be read again. */
@@ -43,6 +45,7 @@ export class Room {
     if (store !== undefined) {
       this.#keeper = new Keeper(store, key, this.ring, {
         released: (position) => this.#serve(position),
+        committed: () => this.#host.committed(),
         refused: (seq, error) => this.#refuse(seq, error),
         lost: (error) => this.#host.roomLost(this, error),
       });

@@ -135,7 +135,10 @@ export class RelayProcess extends Program {
     const port = flags.includes("--port") ? [] : ["--port", "0"];
     const relay = new RelayProcess([SERVER, "--host", "127.0.0.1", ...port, ...flags]);
     relay.port = Number(
-      await until("the relay to listen", () => relay.stdout.match(/listening on \S+:(\d+)\n/)?.[1]),
+      await until(
+        "the relay to listen",
+        () => relay.stdout.match(/listening on [^\s"]+:(\d+)["\n]/)?.[1],
+      ),
     );
     return relay;
   }

@@ -1,0 +1,114 @@
+/** Runs a relay in this process: from its options to its end by a signal. */
+import { readFileSync } from "node:fs";
+import { EXIT, ExitError } from "../cli/exit.ts";
+import type { Limits } from "./limits.ts";
+import { metricsUrl, serveMetrics } from "./metrics.ts";
+import { Relay } from "./relay.ts";
+import { ConsoleReport, type LogFormat } from "./report.ts";
+import { StorageError } from "./roomfile.ts";
+import { Store, type StoreOptions } from "./store.ts";
+import { loadTls, type TlsFiles, type TlsIdentity } from "./tls.ts";
+
+export interface Serving {
+  readonly host: string;
+  readonly port: number;
+  /** Reads the limits, from a file too if there is one; called again on SIGHUP. */
+  readonly limits: () => Limits;
+  readonly log: { readonly detail: "all" | "quiet"; readonly format: LogFormat };
+  readonly tls: TlsFiles | undefined;
+  readonly accessKey: Uint8Array | undefined;
+  readonly store: StoreOptions | undefined;
+  readonly metrics: { readonly host: string; readonly port: number } | undefined;
+}
+
+/** Starts the relay; it ends the process on SIGTERM and SIGINT. @throws ExitError */
+export function serve(serving: Serving): void {
+  const report = new ConsoleReport(serving.log.detail, serving.log.format);
+  const limits = affordable(serving.limits(), serving.store !== undefined, report);
+  const tls = serving.tls === undefined ? undefined : identity(serving.tls);
+  const store = serving.store === undefined ? undefined : openStore(serving.store, report);
+  const { host, port, accessKey, metrics } = serving;
+  const relay = listening(
+    host,
+    port,
+    () => new Relay({ host, port, limits, report, store, tls, accessKey }),
+  );
+  if (metrics !== undefined) {
+    const server = listening(metrics.host, metrics.port, () =>
+      serveMetrics(metrics.host, metrics.port, relay.counters, () => relay.gauges),
+    );
+    report.state(`metrics at ${metricsUrl(metrics.host, server.port ?? 0)}`);
+  }
+  process.on("SIGHUP", () => reload(serving, relay, report));
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.on(signal, () => void relay.stop(signal).then(() => process.exit(EXIT.OK)));
+  }
+}
+
+/** SIGHUP: takes what may have changed, and keeps what it has where that is no good. */
+function reload(serving: Serving, relay: Relay, report: ConsoleReport): void {
+  try {
+    const limits = affordable(serving.limits(), serving.store !== undefined, report);
+    if (serving.tls !== undefined) relay.showCertificate(loadTls(serving.tls));
+    relay.limits = limits;
+    report.state("reloaded");
+  } catch (error) {
+    report.problem(`not reloaded: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+function identity(files: TlsFiles): TlsIdentity {
+  try {
+    return loadTls(files);
+  } catch (error) {
+    throw new ExitError(EXIT.NOINPUT, error instanceof Error ? error.message : String(error));
+  }
+}
+
+function openStore(options: StoreOptions, report: ConsoleReport): Store {
+  // What is kept is nobody else's to read, though it is encrypted.
+  process.umask(0o077);
+  try {
+    return new Store(options, report);
+  } catch (error) {
+    if (error instanceof StorageError) throw new ExitError(EXIT.UNAVAILABLE, error.message);
+    throw error;
+  }
+}
+
+/** Starts something that listens; says what to do when it can't. */
+function listening<T>(host: string, port: number, start: () => T): T {
+  try {
+    return start();
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const hint =
+      code === "EADDRINUSE"
+        ? "something listens there already; choose another --port"
+        : code === "EACCES"
+          ? "ports below 1024 need privileges; choose a higher --port"
+          : "is --host an address of this machine?";
+    throw new ExitError(
+      EXIT.UNAVAILABLE,
+      `can't listen on ${host} port ${port} (${code}): ${hint}`,
+    );
+  }
+}
+
+/** Descriptors that the relay needs besides its clients' sockets. */
+const OTHER_FILES = 32;
+/** Descriptors of a room that is kept: its file, and the write-ahead log twice. */
+const FILES_A_ROOM = 3;
+
+/** Limits with as many connections as the open-file limit lets there be. */
+function affordable(limits: Limits, keeps: boolean, report: ConsoleReport): Limits {
+  const others = OTHER_FILES + (keeps ? FILES_A_ROOM * limits.maxRooms : 0);
+  const wanted = limits.maxConnections + others;
+  const soft = readFileSync("/proc/self/limits", "utf8").match(/^Max open files\s+(\d+)/m)?.[1];
+  if (soft === undefined || Number(soft) >= wanted) return limits;
+  const maxConnections = Math.max(1, Number(soft) - others);
+  report.refusal(
+    `only ${maxConnections} connections: the open-file limit is ${soft}; raise it (ulimit -n ${wanted})`,
+  );
+  return { ...limits, maxConnections };
+}
