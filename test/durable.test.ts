@@ -12,7 +12,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { RelayProcess, Scratch, SERVER, until } from "./support/programs.ts";
+import { Program, RelayProcess, Scratch, SERVER, until } from "./support/programs.ts";
 import { RawClient, ROOM } from "./support/raw-client.ts";
 import { leftOut } from "./support/vm.ts";
 
@@ -231,6 +231,47 @@ describe("limits of what is kept", () => {
     expect(bob.closeRemark?.text).toContain("keeps 1 rooms already");
     await say(ann, ["third"]);
   });
+});
+
+test("a clock that is set a year forward or back makes nothing old, and loses nothing", async () => {
+  const data = folder();
+  const clock = join(scratch.path, "clock");
+  const set = (offset: string) => writeFileSync(clock, `${offset}\n`);
+  set("+0");
+  const library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+  const environment = {
+    LD_PRELOAD: library,
+    FAKETIME_TIMESTAMP_FILE: clock,
+    FAKETIME_NO_CACHE: "1",
+    FAKETIME_DONT_FAKE_MONOTONIC: "1",
+  };
+  const flags = ["--host", "127.0.0.1", "--port", "0", "--data", data, "--keep-age", "3600"];
+  const program = new Program([SERVER, ...flags], environment);
+  const port = Number(
+    await until("the relay to listen", () => program.stdout.match(/listening on \S+:(\d+)\n/)?.[1]),
+  );
+  const ann = await RawClient.join(port);
+  await say(ann, ["now"]);
+  for (const [offset, year] of [
+    ["+365d", 1],
+    ["-365d", -1],
+  ] as const) {
+    set(offset);
+    const before = program.stdout.length;
+    await say(ann, [`in year ${year}`]);
+    await everything(port);
+    // The log has the time that was set: the relay did see the jump.
+    const logged = await until(
+      "a line",
+      () => program.stdout.slice(before).match(/^(\d{4})/m)?.[1],
+    );
+    expect(Number(logged)).toBe(new Date().getFullYear() + year);
+  }
+  const reader = await everything(port);
+  expect(reader.texts).toEqual(["now", "in year 1", "in year -1"]);
+  expect(ann.closed).toBe(false);
+  program.kill();
+  expect(await program.exited()).toBe(0);
 });
 
 describe("a damaged file", () => {

@@ -60,7 +60,7 @@ describe("the nodes", () => {
   });
 
   vmTest("are found by udev through the module's alias", async () => {
-    const { output } = await guest.run("cat /sys/class/cryptodev/crypto/device/modalias");
+    const { output } = await guest.run("cat /sys/class/cryptodev/cryptodev0/device/modalias");
     expect(output).toBe("virtio:d0000003Fv00001AF4\n");
   });
 });

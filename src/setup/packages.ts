@@ -11,6 +11,7 @@ export interface Tool {
 export const TEST_TOOLS: readonly Tool[] = [
   { needs: "tmux", package: "tmux" },
   { needs: "openssl", package: "openssl" },
+  { needs: "faketime", package: "faketime" },
   { needs: "gcc", package: "gcc" },
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
 ];
