@@ -61,6 +61,20 @@ export const serverCommand = defineCommand(
     "keep-rooms": number("Rooms kept in --data", 100_000),
     rate: number("Messages a second from one client, 0 for any", D.rate),
     "byte-rate": number("Bytes a second from one client, 0 for any", D.byteRate),
+    cluster: {
+      type: "string",
+      valueHint: "nats://HOST:PORT",
+      description: "Serve the same rooms as other relays, through NATS JetStream",
+    },
+    "cluster-creds": {
+      type: "string",
+      valueHint: "path",
+      description: "NATS credentials file",
+    },
+    "cluster-replicas": number(
+      "Copies of each entry in the cluster, if this relay is the first",
+      1,
+    ),
     "limits-file": {
       type: "string",
       valueHint: "path",
@@ -95,7 +109,10 @@ export const serverCommand = defineCommand(
     };
     const maxRooms = wholeNumber("keep-rooms", args["keep-rooms"], 1, 10_000_000);
     const metrics = args["metrics-port"];
-    serve({
+    if (args.data !== undefined && args.cluster !== undefined) {
+      throw new ExitError(EXIT.USAGE, "--data or --cluster: a cluster keeps its rooms itself");
+    }
+    return serve({
       host: args.host,
       port: wholeNumber("port", args.port, 0, 65_535),
       limits,
@@ -106,6 +123,15 @@ export const serverCommand = defineCommand(
         args.data === undefined
           ? undefined
           : { folder: args.data, fsync: args.fsync, keep, maxRooms },
+      cluster:
+        args.cluster === undefined
+          ? undefined
+          : {
+              servers: args.cluster,
+              credentials: args["cluster-creds"],
+              replicas: wholeNumber("cluster-replicas", args["cluster-replicas"], 1, 5),
+              keepSeconds: keep.seconds,
+            },
       metrics:
         metrics === undefined
           ? undefined

@@ -25,7 +25,7 @@ import type { Counters } from "./metrics.ts";
 import { TokenBucket } from "./rate.ts";
 import type { Ring } from "./ring.ts";
 import type { Room } from "./room.ts";
-import type { Run } from "./roomfile.ts";
+import type { Run } from "./run.ts";
 
 /** What a connection asks of the relay that holds it. */
 export interface Host {
@@ -33,8 +33,11 @@ export interface Host {
   readonly counters: Counters;
   /** Milliseconds on a clock that only rises. */
   now(): number;
-  /** Finds or makes the room and takes the connection in; throws ProtocolError when it can't. */
-  join(connection: Connection, hello: Hello): Room;
+  /**
+   * Finds or makes the room and takes the connection in; throws ProtocolError when it can't. A room
+   * that other relays serve too is found in a while.
+   */
+  join(connection: Connection, hello: Hello): Room | Promise<Room>;
   /** Says in the relay's log why a client was refused or slowed. */
   refused(connection: Connection, code: CodeName, why: string): void;
   /** Says in the relay's log what went wrong with the disk. */
@@ -44,7 +47,7 @@ export interface Host {
 /** What a connection may have waiting besides the log, in bytes, before pings go unanswered. */
 const OWN_LIMIT = 1024;
 
-type State = "hello" | "open" | "closing" | "closed";
+type State = "hello" | "joining" | "open" | "closing" | "closed";
 
 export class Connection {
   readonly number: number;
@@ -75,6 +78,12 @@ export class Connection {
   #nextSeq = 1;
   /** The ring has forgotten entry `#nextSeq`: what is kept of the log comes first. */
   #behind = false;
+  /** A page of what is kept is on its way. */
+  #fetching = false;
+  /** What came between HELLO and WELCOME. */
+  #early: Uint8Array[] = [];
+  /** The socket is not read until the room is there. */
+  #paused = false;
   #own: Uint8Array | undefined;
   /** The socket took less than it was given: wait for its drain. */
   #full = false;
@@ -111,6 +120,11 @@ export class Connection {
 
   /** The socket brought bytes. */
   receive(chunk: Uint8Array): void {
+    if (this.#state === "joining") {
+      // Little: the socket is not read meanwhile.
+      this.#early.push(Uint8Array.from(chunk));
+      return;
+    }
     if (this.#state !== "hello" && this.#state !== "open") return;
     const now = this.#host.now();
     this.heardAt = now;
@@ -137,7 +151,10 @@ export class Connection {
       if (type !== FrameType.HELLO) {
         throw new ProtocolError("malformed", "the first frame must be HELLO");
       }
-      this.#hello(decodeHello(bytes.subarray(start, end)));
+      if (!this.#hello(decodeHello(bytes.subarray(start, end)))) {
+        this.#early.push(bytes.slice(end));
+        return false;
+      }
     } else if (type === FrameType.SEND) {
       this.entriesSent += 1;
       this.#host.counters.entries += 1;
@@ -153,8 +170,52 @@ export class Connection {
     return this.#state === "open";
   }
 
-  #hello(hello: Hello): void {
+  /** @returns false when the room is not there yet, and what follows the HELLO must wait */
+  #hello(hello: Hello): boolean {
+    this.#state = "joining";
     const room = this.#host.join(this, hello);
+    if (!(room instanceof Promise)) {
+      this.#welcome(hello, room);
+      return true;
+    }
+    // Most rooms are found before the event loop turns.
+    setImmediate(this.#pauseWhileJoining);
+    room.then(
+      (found) => this.#joined(hello, found),
+      (error: unknown) => this.#notJoined(error),
+    );
+    return false;
+  }
+
+  readonly #pauseWhileJoining = () => {
+    if (this.#state !== "joining") return;
+    this.#paused = true;
+    this.#socket.pause();
+  };
+
+  #readOn(): void {
+    if (this.#paused) this.#socket.resume();
+    this.#paused = false;
+  }
+
+  #joined(hello: Hello, room: Room): void {
+    if (this.#state !== "joining") return;
+    this.#welcome(hello, room);
+    this.#readOn();
+    const early = this.#early;
+    this.#early = [];
+    for (const chunk of early) if (chunk.length > 0) this.receive(chunk);
+  }
+
+  #notJoined(error: unknown): void {
+    if (this.#state !== "joining") return;
+    this.#readOn();
+    this.goneReason = GoneReason.REFUSED;
+    if (error instanceof ProtocolError) this.close(error.code, error.message);
+    else this.close("storage", "the room can't be had now; try again later");
+  }
+
+  #welcome(hello: Hello, room: Room): void {
     const ring = room.ring;
     const sameLog = hello.start.kind !== "after" || equal(hello.start.logId, room.logId);
     const oldest = room.oldestSeq;
@@ -238,15 +299,36 @@ export class Connection {
   }
 
   /**
-   * The ring has overtaken this client, or it began before the ring's oldest entry: sends a page of
-   * what is kept, and says what is not.
+   * The ring has overtaken this client, or it began before the ring's oldest entry: gets a page of
+   * what is kept.
    * @returns true when the ring's entries come next
    */
   #catchUp(room: Room): boolean {
     this.#behind = true;
+    if (this.#fetching) return false;
+    if (this.#nextSeq >= room.ring.oldestSeq) return this.#turn(room, undefined);
+    const page = this.#page(room);
+    if (!(page instanceof Promise)) return this.#turn(room, page);
+    this.#fetching = true;
+    page.then(
+      (got) => this.#fetched(room, got),
+      (error: unknown) => {
+        this.#host.problem(error);
+        this.close("storage", "what is kept of the room can't be read now; try again later");
+      },
+    );
+    return false;
+  }
+
+  #fetched(room: Room, page: Run | undefined): void {
+    this.#fetching = false;
+    if (this.#state === "open" && this.#turn(room, page)) this.pump();
+  }
+
+  /** Sends a page, and what is missing before it. @returns true when the ring's entries come next */
+  #turn(room: Room, page: Run | undefined): boolean {
     const ring = room.ring;
     if (this.#nextSeq < ring.oldestSeq) {
-      const page = this.#page(room);
       const next = page?.first ?? ring.oldestSeq;
       if (next > this.#nextSeq) this.#missed(this.#nextSeq, next);
       this.#nextSeq = next;
@@ -272,7 +354,7 @@ export class Connection {
   }
 
   /** What is kept from `#nextSeq` on; a disk that fails is a relay that has nothing. */
-  #page(room: Room): Run | undefined {
+  #page(room: Room): Run | undefined | Promise<Run | undefined> {
     try {
       return room.page(this.#nextSeq);
     } catch (error) {

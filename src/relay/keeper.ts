@@ -7,7 +7,8 @@
  */
 import { LOG_ID_BYTES } from "../protocol/messages.ts";
 import type { Ring } from "./ring.ts";
-import { BATCH_BYTES, type RoomFile, type Run } from "./roomfile.ts";
+import { BATCH_BYTES, type RoomFile } from "./roomfile.ts";
+import type { Run } from "./run.ts";
 import type { Store } from "./store.ts";
 
 /** How often the policy `second` syncs, in milliseconds. */

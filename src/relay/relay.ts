@@ -6,11 +6,13 @@ import { FrameType } from "../protocol/frame.ts";
 import { encodeRemark, type Hello } from "../protocol/messages.ts";
 import { checkAccess } from "./access.ts";
 import { addressKey, hostPort } from "./address.ts";
+import type { Cluster } from "./cluster.ts";
 import { Connection, type Host, peerName } from "./connection.ts";
 import type { Limits } from "./limits.ts";
 import { Counters, type Gauges } from "./metrics.ts";
 import type { Report } from "./report.ts";
 import { Room, type RoomHost } from "./room.ts";
+import { StorageError } from "./roomfile.ts";
 import { type Store, storageRefusal } from "./store.ts";
 import type { TlsIdentity } from "./tls.ts";
 
@@ -22,7 +24,17 @@ const EXPIRE_MS = 60_000;
 const TROUBLE_MS = 60_000;
 /** How long a client may take to close its side after a CLOSE, in milliseconds. */
 const LINGER_MS = 2000;
-const NO_TOKEN = "00".repeat(16);
+
+/** What a client's token is called: relays tell each other, and need not know it. */
+function tokenName(token: Uint8Array): string {
+  return new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32);
+}
+
+const NO_TOKEN = tokenName(new Uint8Array(16));
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
 
 export interface RelayOptions {
   readonly host: string;
@@ -31,6 +43,8 @@ export interface RelayOptions {
   readonly report: Report;
   /** Where rooms are kept; undefined for rooms in memory only. */
   readonly store: Store | undefined;
+  /** The other relays that serve the same rooms; undefined for a relay alone. */
+  readonly cluster: Cluster | undefined;
   /** The certificate of a relay that speaks TLS, and only that; undefined for one without. */
   readonly tls: TlsIdentity | undefined;
   /** What clients must have to be let in, 32 bytes; undefined lets all in. */
@@ -42,6 +56,9 @@ export class Relay implements Host, RoomHost {
   readonly counters = new Counters();
   readonly #report: Report;
   readonly #store: Store | undefined;
+  readonly #cluster: Cluster | undefined;
+  /** Rooms of the cluster that are being found. */
+  readonly #coming = new Map<string, Promise<Room>>();
   readonly #host: string;
   readonly #accessKey: Uint8Array | undefined;
   #listener: TCPSocketListener<Connection>;
@@ -64,6 +81,7 @@ export class Relay implements Host, RoomHost {
     this.limits = options.limits;
     this.#report = options.report;
     this.#store = options.store;
+    this.#cluster = options.cluster;
     this.#host = options.host;
     this.#accessKey = options.accessKey;
     this.#listener = this.#listen(options.port, options.tls);
@@ -113,7 +131,12 @@ export class Relay implements Host, RoomHost {
       roomsKept: this.#store?.files ?? 0,
       stopping: this.#stopping !== undefined,
       limits: this.limits,
-      trouble: troubled ? "the disk of --data failed within the last minute" : undefined,
+      trouble:
+        this.#cluster?.connected === false
+          ? "the link to the cluster is down"
+          : troubled
+            ? "storage failed within the last minute; see the log"
+            : undefined,
     };
   }
 
@@ -177,26 +200,76 @@ export class Relay implements Host, RoomHost {
     );
   }
 
-  join(connection: Connection, hello: Hello): Room {
+  join(connection: Connection, hello: Hello): Room | Promise<Room> {
     checkAccess(this.#accessKey, hello);
     const key = Buffer.from(hello.roomId).toString("hex");
-    const token = Buffer.from(hello.token).toString("hex");
-    const known = `${key} ${token}`;
-    const earlier = this.#tokens.get(known);
+    const token = tokenName(hello.token);
+    const earlier = this.#tokens.get(`${key} ${token}`);
     if (earlier !== undefined) this.#replace(earlier);
+    if (this.#cluster !== undefined)
+      return this.#joinCluster(this.#cluster, connection, key, hello);
     const room = this.#rooms.get(key) ?? this.#makeRoom(key);
+    this.#enter(connection, room, token);
+    return room;
+  }
+
+  #enter(connection: Connection, room: Room, token: string): void {
     if (token !== NO_TOKEN) {
+      const known = `${room.key} ${token}`;
       this.#tokens.set(known, connection);
       this.#tokenOf.set(connection, known);
     }
     room.add(connection);
-    this.#report.info(`${connection.peer} joined room ${key.slice(0, 8)} (${room.size} there)`, {
+    const short = room.key.slice(0, 8);
+    this.#report.info(`${connection.peer} joined room ${short} (${room.size} there)`, {
       event: "joined",
       peer: connection.peer,
-      room: key.slice(0, 8),
+      room: short,
       members: room.size,
     });
+  }
+
+  async #joinCluster(
+    cluster: Cluster,
+    connection: Connection,
+    key: string,
+    hello: Hello,
+  ): Promise<Room> {
+    const room = this.#rooms.get(key) ?? (await this.#findRoom(cluster, key));
+    const token = tokenName(hello.token);
+    // A client that goes on after an entry was connected before, perhaps to another relay.
+    if (hello.start.kind === "after" && token !== NO_TOKEN) await room.replace(token);
+    // It may have left meanwhile.
+    if (connection.state === "joining") this.#enter(connection, room, token);
     return room;
+  }
+
+  #findRoom(cluster: Cluster, key: string): Promise<Room> {
+    const coming = this.#coming.get(key);
+    if (coming !== undefined) return coming;
+    const room = this.#makeRoom(key);
+    // Nobody may have it before it is followed.
+    this.#rooms.delete(key);
+    const found = room
+      .share(cluster)
+      .then(() => {
+        room.emptySince = this.now();
+        this.#rooms.set(key, room);
+        return room;
+      })
+      .catch((error: unknown) => {
+        throw this.#trouble(new StorageError(`room ${key.slice(0, 8)}: ${message(error)}`));
+      })
+      .finally(() => this.#coming.delete(key));
+    this.#coming.set(key, found);
+    return found;
+  }
+
+  replaced(room: Room, token: string): void {
+    const earlier = this.#tokens.get(`${room.key} ${token}`);
+    if (earlier === undefined) return;
+    room.forget(earlier.number);
+    this.#replace(earlier);
   }
 
   /** A client came back before its old connection was known dead: that one must not speak again. */
@@ -272,6 +345,7 @@ export class Relay implements Host, RoomHost {
 
   /** Says what the disk does not do, and remembers it for who asks after the relay's health. */
   #trouble(error: unknown): ProtocolError {
+    if (error instanceof ProtocolError) return error;
     this.counters.problems += 1;
     this.#troubledAt = this.now();
     return storageRefusal(error, this.#report);
@@ -313,7 +387,7 @@ export class Relay implements Host, RoomHost {
       const silent = now - connection.heardAt;
       if (connection.state === "closing") {
         if (now - connection.closingAt > LINGER_MS) connection.terminate();
-      } else if (connection.state === "hello") {
+      } else if (connection.state === "hello" || connection.state === "joining") {
         if (now - connection.openedAt > handshakeSeconds * 1000) {
           connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
         }
@@ -371,6 +445,7 @@ export class Relay implements Host, RoomHost {
     for (const connection of this.#connections) connection.terminate();
     for (const room of this.#rooms.values()) this.#forget(room);
     this.#store?.close();
+    await this.#cluster?.close();
     this.#report.state("stopped");
   }
 }

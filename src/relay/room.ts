@@ -1,9 +1,11 @@
 /** A room: one log and its readers. */
 import { LOG_ID_BYTES } from "../protocol/messages.ts";
+import type { Cluster } from "./cluster.ts";
+import { ClusterLog } from "./clusterlog.ts";
 import type { Connection } from "./connection.ts";
 import { Keeper } from "./keeper.ts";
 import { Ring } from "./ring.ts";
-import type { Run } from "./roomfile.ts";
+import type { Run } from "./run.ts";
 import type { Store } from "./store.ts";
 
 /** What a room asks of the relay that holds it. */
@@ -14,6 +16,8 @@ export interface RoomHost {
   committed(): void;
   /** The disk did not take the entries of these members: they must send them again. */
   storeFailed(senders: Connection[], error: unknown): void;
+  /** A client that was here has connected again, to this relay or to another. */
+  replaced(room: Room, token: string): void;
   /** The room can't go on as it is: its members must come back, and it be read again. */
   roomLost(room: Room, error: unknown): void;
 }
@@ -21,11 +25,13 @@ export interface RoomHost {
 export class Room {
   readonly key: string;
   /** Random, 16 bytes: tells a client whether its last sequence number belongs to this log. */
-  readonly logId: Uint8Array;
+  logId: Uint8Array;
   readonly ring: Ring;
   readonly #members: Connection[] = [];
   readonly #host: RoomHost;
   readonly #keeper: Keeper | undefined;
+  /** The log that other relays share; undefined for a relay alone. */
+  #shared: ClusterLog | undefined;
   /** Position up to which members may read: beyond it entries are not as safe as they shall be. */
   readable = 0;
   /** Head of the log at the last flush. */
@@ -54,6 +60,28 @@ export class Room {
     this.logId = this.#keeper?.logId ?? crypto.getRandomValues(new Uint8Array(LOG_ID_BYTES));
   }
 
+  /** Makes it a room that other relays serve too; before anybody joins. @throws what they say */
+  async share(cluster: Cluster): Promise<void> {
+    this.#shared = await ClusterLog.open(cluster, this.key, this.ring, {
+      arrived: () => this.#arrived(),
+      refused: (numbers, error) => this.#host.storeFailed(this.#membersWith(numbers), error),
+      lost: (error) => this.#host.roomLost(this, error),
+      replaced: (token) => this.#host.replaced(this, token),
+    });
+    this.logId = this.#shared.logId;
+    this.readable = this.#flushed = this.ring.head;
+  }
+
+  /** Says to all relays that a client has come back. Nothing of what it sent before comes then. */
+  async replace(token: string): Promise<void> {
+    await this.#shared?.replace(token);
+  }
+
+  /** What this connection has sent and nobody has been given is not to be given to anybody. */
+  forget(number: number): void {
+    this.#shared?.forget(number);
+  }
+
   get size(): number {
     return this.#members.length;
   }
@@ -64,12 +92,13 @@ export class Room {
 
   /** Sequence number of the oldest entry that can be had. */
   get oldestSeq(): number {
-    return Math.min(this.#keeper?.oldestSeq ?? this.ring.oldestSeq, this.ring.oldestSeq);
+    const kept = this.#keeper?.oldestSeq ?? this.#shared?.oldestSeq ?? this.ring.oldestSeq;
+    return Math.min(kept, this.ring.oldestSeq);
   }
 
   /** Entries that the ring holds no more, from `seq` on; undefined where none are kept. */
-  page(seq: number): Run | undefined {
-    return this.#keeper?.page(seq);
+  page(seq: number): Run | undefined | Promise<Run | undefined> {
+    return this.#shared === undefined ? this.#keeper?.page(seq) : this.#shared.page(seq);
   }
 
   add(member: Connection): void {
@@ -86,20 +115,34 @@ export class Room {
 
   /** Appends an entry; readers are served when this turn of the event loop ends. */
   append(type: number, from: number, source: Uint8Array, start: number, end: number): void {
-    const ring = this.ring;
-    // A burst must not overtake readers that would have taken it: serve them half a ring early.
-    if (ring.head - this.#flushed > ring.capacity / 2) this.flush();
-    ring.append(type, from, source, start, end);
-    if (!this.#scheduled) {
-      this.#scheduled = true;
-      this.#host.serveSoon(this);
+    if (this.#shared === undefined) {
+      const ring = this.ring;
+      // A burst must not overtake readers that would have taken it: serve them half a ring early.
+      if (ring.head - this.#flushed > ring.capacity / 2) this.flush();
+      ring.append(type, from, source, start, end);
+    } else {
+      this.#shared.submit(type, from, source.slice(start, end));
     }
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#host.serveSoon(this);
+  }
+
+  /** The ring has entries of all relays. */
+  #arrived(): void {
+    if (this.ring.head - this.#flushed > this.ring.capacity / 2) this.flush();
+    else this.#schedule();
   }
 
   /** Keeps what is new, where entries are kept, and serves the readers. */
   flush(): void {
     this.#scheduled = false;
     this.#flushed = this.ring.head;
+    this.#shared?.publish();
     if (this.#keeper === undefined) this.#serve(this.ring.head);
     else this.#keeper.keep();
   }
@@ -117,10 +160,11 @@ export class Room {
     this.ring.truncate(seq);
     this.#flushed = this.ring.head;
     for (const member of this.#members) member.retreat(this.ring);
-    this.#host.storeFailed(
-      this.#members.filter((member) => numbers.has(member.number)),
-      error,
-    );
+    this.#host.storeFailed(this.#membersWith(numbers), error);
+  }
+
+  #membersWith(numbers: Set<number>): Connection[] {
+    return this.#members.filter((member) => numbers.has(member.number));
   }
 
   /** Deletes what has been kept for long enough. */
@@ -131,5 +175,6 @@ export class Room {
   /** Ends the room in memory; what is kept of it stays. */
   close(): void {
     this.#keeper?.close();
+    this.#shared?.close();
   }
 }

@@ -4,22 +4,13 @@
  */
 import { Database, SQLiteError, type Statement } from "bun:sqlite";
 import { closeSync, fdatasync, fdatasyncSync, openSync } from "node:fs";
-import { ENTRY_HEADER_BYTES } from "../protocol/entry.ts";
-import { LENGTH_BYTES, readU32, readU64 } from "../protocol/frame.ts";
+import { asRun, cut, joined, type Run } from "./run.ts";
 
 /** How much of a room is kept on disk; the oldest entries go first. 0 is without that limit. */
 export interface Keep {
   readonly bytes: number;
   readonly entries: number;
   readonly seconds: number;
-}
-
-/** A run of entries: frames, the first of them with sequence number `first`. */
-export interface Run {
-  readonly first: number;
-  /** Sequence number after the last. */
-  readonly next: number;
-  readonly bytes: Uint8Array;
 }
 
 /** The file is not what this program wrote: it can't be gone on with. */
@@ -238,13 +229,7 @@ export class RoomFile {
         if (bytes >= PAGE_BYTES) break;
       }
       for (const row of bad) this.#dropDamaged(row);
-      const [first, last] = [parts[0], parts.at(-1)];
-      if (first === undefined || last === undefined) return undefined;
-      return {
-        first: first.first,
-        next: last.next,
-        bytes: Buffer.concat(parts.map((p) => p.bytes)),
-      };
+      return joined(parts);
     });
   }
 
@@ -316,27 +301,7 @@ function attempt<T>(path: string, action: () => T): T {
 
 /** A batch whose bytes are those that were written and make whole frames in order. */
 function checked(row: Row): Run | undefined {
-  const bytes = row.bytes;
-  if (!(bytes instanceof Uint8Array) || Bun.hash.crc32(bytes) !== row.crc) return undefined;
-  let at = 0;
-  let seq = row.first;
-  while (at + ENTRY_HEADER_BYTES <= bytes.length && readU64(bytes, at + LENGTH_BYTES + 1) === seq) {
-    at += LENGTH_BYTES + readU32(bytes, at);
-    seq += 1;
-  }
-  return at === bytes.length && seq === row.last + 1
-    ? { first: row.first, next: seq, bytes }
-    : undefined;
-}
-
-/** The part of a run from entry `seq` on and before entry `end`. */
-function cut(run: Run, seq: number, end: number): Run {
-  const first = Math.max(run.first, seq);
-  const next = Math.min(run.next, end);
-  let [at, begin] = [0, 0];
-  for (let i = run.first; i < next; i++) {
-    if (i === first) begin = at;
-    at += LENGTH_BYTES + readU32(run.bytes, at);
-  }
-  return { first, next, bytes: run.bytes.subarray(begin, at) };
+  if (!(row.bytes instanceof Uint8Array) || Bun.hash.crc32(row.bytes) !== row.crc) return undefined;
+  const run = asRun(row.first, row.bytes);
+  return run?.next === row.last + 1 ? run : undefined;
 }

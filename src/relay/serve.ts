@@ -1,6 +1,7 @@
 /** Runs a relay in this process: from its options to its end by a signal. */
 import { readFileSync } from "node:fs";
 import { EXIT, ExitError } from "../cli/exit.ts";
+import { Cluster, type ClusterOptions } from "./cluster.ts";
 import type { Limits } from "./limits.ts";
 import { metricsUrl, serveMetrics } from "./metrics.ts";
 import { Relay } from "./relay.ts";
@@ -18,20 +19,23 @@ export interface Serving {
   readonly tls: TlsFiles | undefined;
   readonly accessKey: Uint8Array | undefined;
   readonly store: StoreOptions | undefined;
+  readonly cluster: ClusterOptions | undefined;
   readonly metrics: { readonly host: string; readonly port: number } | undefined;
 }
 
 /** Starts the relay; it ends the process on SIGTERM and SIGINT. @throws ExitError */
-export function serve(serving: Serving): void {
+export async function serve(serving: Serving): Promise<void> {
   const report = new ConsoleReport(serving.log.detail, serving.log.format);
   const limits = affordable(serving.limits(), serving.store !== undefined, report);
   const tls = serving.tls === undefined ? undefined : identity(serving.tls);
   const store = serving.store === undefined ? undefined : openStore(serving.store, report);
+  const cluster =
+    serving.cluster === undefined ? undefined : await joinCluster(serving.cluster, report);
   const { host, port, accessKey, metrics } = serving;
   const relay = listening(
     host,
     port,
-    () => new Relay({ host, port, limits, report, store, tls, accessKey }),
+    () => new Relay({ host, port, limits, report, store, cluster, tls, accessKey }),
   );
   if (metrics !== undefined) {
     const server = listening(metrics.host, metrics.port, () =>
@@ -62,6 +66,16 @@ function identity(files: TlsFiles): TlsIdentity {
     return loadTls(files);
   } catch (error) {
     throw new ExitError(EXIT.NOINPUT, error instanceof Error ? error.message : String(error));
+  }
+}
+
+async function joinCluster(options: ClusterOptions, report: ConsoleReport): Promise<Cluster> {
+  try {
+    return await Cluster.join(options, report);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    const hint = "is nats-server running there, with JetStream (-js)?";
+    throw new ExitError(EXIT.UNAVAILABLE, `no cluster at ${options.servers} (${why}): ${hint}`);
   }
 }
 

@@ -153,7 +153,6 @@ export class Store {
 /** What a client is told when the disk fails; the relay's log says more. */
 export function storageRefusal(error: unknown, report: Report): ProtocolError {
   if (error instanceof ProtocolError) return error;
-  if (!(error instanceof StorageError || error instanceof DamagedError)) throw error;
-  report.problem(error.message);
+  report.problem(error instanceof Error ? error.message : String(error));
   return new ProtocolError("storage", "the relay can't store entries now; try again later");
 }

@@ -12,6 +12,7 @@ export const TEST_TOOLS: readonly Tool[] = [
   { needs: "tmux", package: "tmux" },
   { needs: "openssl", package: "openssl" },
   { needs: "faketime", package: "faketime" },
+  { needs: "nats-server", package: "nats-server" },
   { needs: "gcc", package: "gcc" },
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
 ];
@@ -47,6 +48,8 @@ export const VM_TOOLS: readonly Tool[] = [
 
 /** What the benchmark compares with. */
 export const BENCH_TOOLS: readonly Tool[] = [
+  { needs: "openssl", package: "openssl" },
+  { needs: "/usr/include/openssl/ssl.h", package: "libssl-dev" },
   { needs: "gcc", package: "gcc" },
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
   { needs: "redis-server", package: "redis-server" },

@@ -11,7 +11,17 @@ import { BENCH_TOOLS, ensurePackages, VM_TOOLS } from "../../src/setup/packages.
 import { envelopeTable } from "./envelope.ts";
 import { guestCryptoTable } from "./guest-crypto.ts";
 import { median } from "./median.ts";
-import { bin, type Contender, compile, LIMIT, NATS, REDIS, RELAY, Server } from "./servers.ts";
+import {
+  bin,
+  type Contender,
+  compile,
+  LIMIT,
+  NATS,
+  REDIS,
+  RELAY,
+  RELAYS,
+  Server,
+} from "./servers.ts";
 
 const quick = process.argv.includes("--quick");
 const RUNS = 3;
@@ -70,15 +80,20 @@ async function measure(contender: Contender, subscribers: number, bytes: number,
 }
 
 /** Medians of several runs, the contenders taking turns; undefined for those that are absent. */
-async function compare(subscribers: number, bytes: number, window: number) {
+async function compare(
+  contenders: readonly Contender[],
+  subscribers: number,
+  bytes: number,
+  window: number,
+) {
   const all = new Map<Contender, Measured[]>();
   for (let run = 0; run < RUNS; run++) {
-    for (const contender of CONTENDERS) {
+    for (const contender of contenders) {
       const one = await measure(contender, subscribers, bytes, window);
       if (one !== undefined) all.set(contender, [...(all.get(contender) ?? []), one]);
     }
   }
-  return CONTENDERS.map((contender) => {
+  return contenders.map((contender) => {
     const runs = all.get(contender);
     if (runs === undefined) return { contender, result: undefined };
     const of = (key: keyof Measured) => median(runs.map((one) => one[key]));
@@ -96,35 +111,56 @@ async function compare(subscribers: number, bytes: number, window: number) {
 
 const rate = (n: number) => (n >= 1e6 ? `${(n / 1e6).toFixed(2)} M` : `${(n / 1e3).toFixed(0)} k`);
 
+const HEADER = [
+  "| subscribers | bytes | in flight | server | deliveries/s | ratio | server CPU µs/delivery | p50 µs | p99 µs |",
+  "|--:|--:|--:|---|--:|--:|--:|--:|--:|",
+].join("\n");
+
+/** Rows of a table: each contender, and the first one's rate to its. */
+async function rows(
+  contenders: readonly Contender[],
+  subscribers: number,
+  bytes: number,
+  window: number,
+): Promise<void> {
+  const results = await compare(contenders, subscribers, bytes, window);
+  const own = results[0]?.result?.rate ?? Number.NaN;
+  for (const { contender, result } of results) {
+    const place = `| ${subscribers} | ${bytes} | ${window} | ${contender.name} |`;
+    if (result === undefined) {
+      console.log(`${place} absent: not installed | | | | |`);
+      continue;
+    }
+    const ratio = `${(own / result.rate).toFixed(2)}`;
+    const latency =
+      window === 1 ? `${result.p50us.toFixed(0)} | ${result.p99us.toFixed(0)}` : " | ";
+    console.log(
+      `${place} ${rate(result.rate)} | ${ratio} | ${result.cpuMicros.toFixed(3)} | ${latency} |`,
+    );
+  }
+}
+
 async function fanOut(): Promise<void> {
   console.log("## Fan-out over loopback, one core for the server, one for the load\n");
   console.log(
     "A message is in flight until the last subscriber has it. Ratio: chat-server's rate to theirs.\n",
   );
-  console.log(
-    "| subscribers | bytes | in flight | server | deliveries/s | ratio | server CPU µs/delivery | p50 µs | p99 µs |",
-  );
-  console.log("|--:|--:|--:|---|--:|--:|--:|--:|--:|");
+  console.log(HEADER);
   for (const subscribers of SUBSCRIBERS) {
     for (const bytes of BYTES) {
-      for (const window of WINDOWS) {
-        const rows = await compare(subscribers, bytes, window);
-        const own = rows[0]?.result?.rate ?? Number.NaN;
-        for (const { contender, result } of rows) {
-          const place = `| ${subscribers} | ${bytes} | ${window} | ${contender.name} |`;
-          if (result === undefined) {
-            console.log(`${place} absent: not installed | | | | |`);
-            continue;
-          }
-          const ratio = `${(own / result.rate).toFixed(2)}`;
-          const latency =
-            window === 1 ? `${result.p50us.toFixed(0)} | ${result.p99us.toFixed(0)}` : " | ";
-          console.log(
-            `${place} ${rate(result.rate)} | ${ratio} | ${result.cpuMicros.toFixed(3)} | ${latency} |`,
-          );
-        }
-      }
+      for (const window of WINDOWS) await rows(CONTENDERS, subscribers, bytes, window);
     }
+  }
+}
+
+async function prices(): Promise<void> {
+  console.log("\n## What keeping rooms, and TLS, cost\n");
+  console.log(
+    "The same relay with one more option. Ratio: the rate without to the rate with it. Redis keeps nothing.\n",
+  );
+  console.log(HEADER);
+  for (const bytes of BYTES) {
+    for (const window of WINDOWS) await rows([...RELAYS, REDIS], 100, bytes, window);
   }
 }
 
@@ -162,9 +198,11 @@ async function memory(): Promise<void> {
 
 ensurePackages(BENCH_TOOLS);
 await ensureExecutables();
-for (const program of ["load", "limit-relay"]) compile(program);
+compile("load", "-lssl", "-lcrypto");
+compile("limit-relay");
 console.log(`# Benchmark, ${new Date().toISOString().slice(0, 10)}, medians of ${RUNS} runs\n`);
 await fanOut();
+await prices();
 await memory();
 console.log(envelopeTable(RUNS));
 if (ensurePackages(VM_TOOLS).length === 0) console.log(await guestCryptoTable(RUNS, quick));

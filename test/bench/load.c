@@ -15,6 +15,8 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -32,13 +34,19 @@
 
 enum protocol { VCC, REDIS, NATS };
 
-struct subscriber {
+struct link {
 	int fd;
+	SSL *ssl; /* NULL without TLS */
+};
+
+struct subscriber {
+	struct link link;
 	uint64_t bytes;
 	uint64_t messages;
 };
 
 static enum protocol protocol;
+static SSL_CTX *tls; /* NULL without TLS */
 static int port;
 static uint8_t in[INBUF];
 
@@ -61,16 +69,58 @@ static uint64_t now_ns(void)
 	return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-static void send_all(int fd, const void *bytes, size_t n)
+/* As send(): what was taken, or -1 when nothing can be now */
+static ssize_t give(struct link *l, const void *bytes, size_t n)
 {
-	if (send(fd, bytes, n, MSG_NOSIGNAL) != (ssize_t)n)
+	ssize_t took = l->ssl ? SSL_write(l->ssl, bytes, n) : send(l->fd, bytes, n, MSG_NOSIGNAL);
+
+	if (took > 0)
+		return took;
+	if (l->ssl ? SSL_get_error(l->ssl, took) != SSL_ERROR_WANT_WRITE : errno != EAGAIN)
+		die("the server takes nothing any more: %s", strerror(errno));
+	return -1;
+}
+
+/* As read(): -1 when there is nothing now */
+static ssize_t take(struct link *l, void *bytes, size_t n)
+{
+	ssize_t got = l->ssl ? SSL_read(l->ssl, bytes, n) : read(l->fd, bytes, n);
+
+	if (got > 0)
+		return got;
+	if (l->ssl ? SSL_get_error(l->ssl, got) != SSL_ERROR_WANT_READ : got == 0 || errno != EAGAIN)
+		die("the server closed a connection");
+	return -1;
+}
+
+/* Takes all that has come: how much. Without TLS the kernel discards it, so that the server is the
+ * limit. */
+static uint64_t take_all(struct link *l)
+{
+	uint64_t sum = 0;
+	ssize_t got;
+
+	if (!l->ssl) {
+		got = recv(l->fd, NULL, 1 << 30, MSG_TRUNC);
+		if (got == 0)
+			die("the server closed a subscriber");
+		return got > 0 ? got : 0;
+	}
+	while ((got = take(l, in, INBUF)) > 0)
+		sum += got;
+	return sum;
+}
+
+static void send_all(struct link *l, const void *bytes, size_t n)
+{
+	if (give(l, bytes, n) != (ssize_t)n)
 		die("the server does not take a short greeting: %s", strerror(errno));
 }
 
-static void read_exactly(int fd, size_t n)
+static void read_exactly(struct link *l, size_t n)
 {
 	while (n > 0) {
-		ssize_t got = read(fd, in, n < INBUF ? n : INBUF);
+		ssize_t got = take(l, in, n < INBUF ? n : INBUF);
 
 		if (got <= 0)
 			die("the server closed during the greeting");
@@ -78,45 +128,52 @@ static void read_exactly(int fd, size_t n)
 	}
 }
 
-static void read_until(int fd, const char *end)
+static void read_until(struct link *l, const char *end)
 {
 	size_t have = 0, want = strlen(end);
 
 	while (have < want || memcmp(in + have - want, end, want)) {
-		if (have == INBUF || read(fd, in + have, 1) != 1)
+		if (have == INBUF || take(l, in + have, 1) != 1)
 			die("the server closed during the greeting");
 		have++;
 	}
 }
 
-static int dial(int subscribes)
+static struct link dial(int subscribes)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port) };
 	uint8_t hello[5 + 81] = { 0, 0, 0, 82, 0x01, 'V', 'C', 'C', '1', 0, 1, 0, 1, 'b', 'e', 'n', 'c', 'h' };
-	int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	struct link l = { .fd = socket(AF_INET, SOCK_STREAM, 0) };
+	int one = 1;
 
 	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+	if (l.fd < 0 || connect(l.fd, (struct sockaddr *)&addr, sizeof(addr)))
 		die("can't connect to port %d: %s", port, strerror(errno));
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(l.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (tls) {
+		l.ssl = SSL_new(tls);
+		SSL_set_fd(l.ssl, l.fd);
+		if (SSL_connect(l.ssl) != 1)
+			die("no TLS with port %d", port);
+	}
 	if (protocol == VCC) {
-		send_all(fd, hello, sizeof(hello));
-		read_exactly(fd, 5 + 53);
+		send_all(&l, hello, sizeof(hello));
+		read_exactly(&l, 5 + 53);
 	} else if (protocol == REDIS && subscribes) {
-		send_all(fd, "SUBSCRIBE bench\r\n", 17);
-		read_exactly(fd, strlen("*3\r\n$9\r\nsubscribe\r\n$5\r\nbench\r\n:1\r\n"));
+		send_all(&l, "SUBSCRIBE bench\r\n", 17);
+		read_exactly(&l, strlen("*3\r\n$9\r\nsubscribe\r\n$5\r\nbench\r\n:1\r\n"));
 	} else if (protocol == NATS) {
 		static const char hi[] = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 
-		read_until(fd, "\r\n");
-		send_all(fd, hi, sizeof(hi) - 1);
+		read_until(&l, "\r\n");
+		send_all(&l, hi, sizeof(hi) - 1);
 		if (subscribes)
-			send_all(fd, "SUB bench 1\r\n", 13);
-		send_all(fd, "PING\r\n", 6);
-		read_until(fd, "PONG\r\n");
+			send_all(&l, "SUB bench 1\r\n", 13);
+		send_all(&l, "PING\r\n", 6);
+		read_until(&l, "PONG\r\n");
 	}
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	return fd;
+	fcntl(l.fd, F_SETFL, O_NONBLOCK);
+	return l;
 }
 
 /* One message as it is published; returns its length. */
@@ -180,11 +237,16 @@ int main(int argc, char **argv)
 	uint32_t *samples = malloc(MAX_SAMPLES * sizeof(*samples));
 	uint64_t start, end, sent = 0, delivered = 0, out_at = 0, sent_at = 0, sampled = 0;
 	size_t message, whole;
-	int count, bytes, window, publisher, ep, writable = 1;
+	struct link publisher;
+	int count, bytes, window, ep, writable = 1;
 
 	if (argc != 7 && argc != 5)
 		die("usage: see the head of load.c");
 	setrlimit(RLIMIT_NOFILE, &files);
+	if (!strcmp(argv[1], "tls")) {
+		tls = SSL_CTX_new(TLS_client_method());
+		SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	}
 	protocol = !strcmp(argv[1], "redis") ? REDIS : !strcmp(argv[1], "nats") ? NATS : VCC;
 	port = atoi(argv[2]);
 	count = atoi(argv[3]);
@@ -202,19 +264,19 @@ int main(int argc, char **argv)
 	whole = delivery(bytes);
 	ep = epoll_create1(0);
 	for (int i = 0; i < count; i++) {
-		subs[i].fd = dial(1);
+		subs[i].link = dial(1);
 		ev.events = EPOLLIN;
 		ev.data.ptr = &subs[i];
-		epoll_ctl(ep, EPOLL_CTL_ADD, subs[i].fd, &ev);
+		epoll_ctl(ep, EPOLL_CTL_ADD, subs[i].link.fd, &ev);
 	}
 	publisher = dial(0);
 	ev.events = EPOLLIN | EPOLLOUT | EPOLLET;
 	ev.data.ptr = NULL;
-	epoll_ctl(ep, EPOLL_CTL_ADD, publisher, &ev);
+	epoll_ctl(ep, EPOLL_CTL_ADD, publisher.fd, &ev);
 	/* What an earlier run left in the server's buffers is none of this one's. */
 	usleep(300000);
 	for (int i = 0; i < count; i++)
-		while (recv(subs[i].fd, NULL, 1 << 30, MSG_TRUNC) > 0)
+		while (take_all(&subs[i].link) > 0)
 			;
 	start = now_ns();
 	end = start + strtoull(argv[6], NULL, 10) * 1000000ull;
@@ -233,9 +295,7 @@ int main(int argc, char **argv)
 				length = may - out_at;
 			if (window == 1)
 				sent_at = now_ns();
-			took = send(publisher, batch + at, length, MSG_NOSIGNAL);
-			if (took < 0 && errno != EAGAIN)
-				die("publisher: %s", strerror(errno));
+			took = give(&publisher, batch + at, length);
 			if (took > 0)
 				out_at += took;
 			writable = took == (ssize_t)length;
@@ -244,24 +304,15 @@ int main(int argc, char **argv)
 		n = epoll_wait(ep, events, 1024, 100);
 		for (int i = 0; i < n; i++) {
 			struct subscriber *s = events[i].data.ptr;
-			ssize_t got;
 
 			if (s == NULL) {
 				if (events[i].events & EPOLLOUT)
 					writable = 1;
-				while ((got = read(publisher, in, INBUF)) > 0)
+				while (take(&publisher, in, INBUF) > 0)
 					;
-				if (got == 0)
-					die("the server closed the publisher");
 				continue;
 			}
-			/* MSG_TRUNC: count and discard in the kernel, so that the server is the limit. */
-			got = recv(s->fd, NULL, 1 << 30, MSG_TRUNC);
-			if (got == 0)
-				die("the server closed a subscriber");
-			if (got < 0)
-				continue;
-			s->bytes += got;
+			s->bytes += take_all(&s->link);
 			delivered += s->bytes / whole - s->messages;
 			s->messages = s->bytes / whole;
 		}

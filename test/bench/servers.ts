@@ -8,7 +8,7 @@ import { ROOT } from "../../src/setup/build.ts";
 export interface Contender {
   readonly name: string;
   /** What the load generator is to speak. */
-  readonly protocol: "vcc" | "redis" | "nats";
+  readonly protocol: "vcc" | "tls" | "redis" | "nats";
   /** The command that serves on 127.0.0.1 and `port`; undefined where it is not installed. */
   command(port: number): string[] | undefined;
 }
@@ -17,9 +17,10 @@ export const bin = mkdtempSync(join(tmpdir(), "chat-bench-"));
 process.on("exit", () => rmSync(bin, { recursive: true, force: true }));
 
 /** Compiles one of the C programs beside this file. @returns its path */
-export function compile(name: string): string {
+export function compile(name: string, ...libraries: string[]): string {
   const out = join(bin, name);
-  const command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", out, join(import.meta.dir, `${name}.c`)];
+  const source = join(import.meta.dir, `${name}.c`);
+  const command = ["gcc", "-O2", "-Wall", "-Wextra", "-o", out, source, ...libraries];
   const { exitCode } = Bun.spawnSync(command, { stdio: ["ignore", "inherit", "inherit"] });
   if (exitCode !== 0) throw new Error(`${name}.c does not compile`);
   return out;
@@ -30,26 +31,44 @@ const installed = (program: string, command: string[]) =>
 
 const MANY = "20000";
 
-export const RELAY: Contender = {
-  name: "chat-server",
-  protocol: "vcc",
-  command: (port) => [
-    join(ROOT, "chat-server"),
-    "--host",
-    "127.0.0.1",
-    "--port",
-    String(port),
-    "--quiet",
-    "--rate",
-    "0",
-    "--byte-rate",
-    "0",
-    "--max-per-address",
-    MANY,
-    "--max-connections",
-    "15000",
-  ],
-};
+function relay(name: string, protocol: "vcc" | "tls", flags: () => string[]): Contender {
+  const unlimited = ["--rate", "0", "--byte-rate", "0", "--max-connections", "15000"];
+  return {
+    name,
+    protocol,
+    command: (port) => [
+      ...[join(ROOT, "chat-server"), "--host", "127.0.0.1", "--port", String(port), "--quiet"],
+      ...[...unlimited, "--max-per-address", MANY, ...flags()],
+    ],
+  };
+}
+
+/** A folder on the disk, new for each start; /tmp may be in memory. */
+function data(): string {
+  const folder = mkdtempSync(join("/var/tmp", "chat-bench-data-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** A certificate that nobody checks. */
+function certificate(): string[] {
+  const [cert, key] = [join(bin, "cert.pem"), join(bin, "key.pem")];
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const files = ["-keyout", key, "-out", cert, "-subj", "/CN=bench"];
+  Bun.spawnSync(["openssl", "req", "-x509", ...curve, ...files]);
+  return ["--tls-cert", cert, "--tls-key", key];
+}
+
+export const RELAY = relay("chat-server", "vcc", () => []);
+
+/** The relay with what costs something. */
+export const RELAYS: readonly Contender[] = [
+  RELAY,
+  relay("--data, --fsync always", "vcc", () => ["--data", data()]),
+  relay("--data, --fsync second", "vcc", () => ["--data", data(), "--fsync", "second"]),
+  relay("--data, --fsync never", "vcc", () => ["--data", data(), "--fsync", "never"]),
+  relay("--tls-cert", "tls", certificate),
+];
 
 export const LIMIT: Contender = {
   name: "limit (bare C)",
