@@ -134,6 +134,31 @@ describe("relays of a cluster", () => {
     expect(moved.texts).toEqual(["m7", "m8", "m9", "from b"]);
   });
 
+  test("spread rooms over as many streams as all of them say", async () => {
+    const own = await Nats.start(scratch);
+    const flags = ["--cluster", own.url, "--cluster-streams", "4"];
+    const [a, b] = [await RelayProcess.start(...flags), await RelayProcess.start(...flags)];
+    running.push(a, b);
+    const rooms = Array.from({ length: 16 }, newRoom);
+    await Promise.all(
+      rooms.map(async (room, i) => {
+        const [ann, bob] = [
+          await RawClient.join(a.port, { room }),
+          await RawClient.join(b.port, { room }),
+        ];
+        ann.send(`in ${i}`);
+        await until("it", () => bob.texts.length === 1);
+        expect(bob.texts).toEqual([`in ${i}`]);
+      }),
+    );
+    const other = Bun.spawnSync([SERVER, "--port", "0", "--cluster", own.url]);
+    expect(other.exitCode).toBe(69);
+    expect(other.stderr.toString()).toContain(
+      "it has 4 streams for chats, not 1: --cluster-streams 4",
+    );
+    await own.kill();
+  });
+
   test("say what is wrong when there is no cluster, or one too many stores", () => {
     const run = (...flags: string[]) =>
       Bun.spawnSync([SERVER, "--host", "127.0.0.1", "--port", "0", ...flags]);

@@ -1,6 +1,6 @@
 /**
- * The connection of a relay to the others: NATS JetStream, where each room is a subject of one stream
- * (docs/operations.md, "More than one machine").
+ * The connection of a relay to the others: NATS JetStream, where each room is a subject of one of so
+ * many streams (docs/operations.md, "More than one machine").
  */
 import { readFileSync } from "node:fs";
 import {
@@ -17,20 +17,29 @@ export interface ClusterOptions {
   readonly servers: string;
   /** A NATS credentials file; undefined for none. */
   readonly credentials: string | undefined;
-  /** Copies of the stream that is made where there is none. */
+  /** Streams that rooms are spread over; the same for all relays. */
+  readonly streams: number;
+  /** Copies of the streams that are made where there are none. */
   readonly replicas: number;
-  /** How long entries are kept in a stream that is made, in seconds; 0 for ever. */
+  /** How long entries are kept in streams that are made, in seconds; 0 for ever. */
   readonly keepSeconds: number;
 }
 
-export const STREAM = "CHAT";
-const SUBJECT = "chat.room.";
+/** Where a room is. */
+export interface Place {
+  readonly stream: string;
+  readonly subject: string;
+}
+
+/** Streams are CHAT-0, CHAT-1, ...; the subjects of the first are chat.0.ROOM. */
+const streamName = (index: number) => `CHAT-${index}`;
 
 export class Cluster {
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
   readonly #connection: NatsConnection;
   readonly #report: Report;
+  readonly #streams: number;
   /** Unlike that of any other relay, or of this one's earlier runs. */
   readonly id = crypto.randomUUID();
   #connected = true;
@@ -39,9 +48,11 @@ export class Cluster {
     connection: NatsConnection,
     js: JetStreamClient,
     jsm: JetStreamManager,
+    streams: number,
     report: Report,
   ) {
     this.#connection = connection;
+    this.#streams = streams;
     this.js = js;
     this.jsm = jsm;
     this.#report = report;
@@ -63,15 +74,16 @@ export class Cluster {
         : { authenticator: credsAuthenticator(readFileSync(credentials)) }),
     });
     const jsm = await jetstreamManager(connection);
-    await ensureStream(jsm, options);
-    const cluster = new Cluster(connection, jetstream(connection), jsm, report);
+    await ensureStreams(jsm, options);
+    const cluster = new Cluster(connection, jetstream(connection), jsm, options.streams, report);
     report.state(`in a cluster through ${connection.getServer()}`);
     return cluster;
   }
 
-  /** The subject of a room. */
-  subject(key: string): string {
-    return `${SUBJECT}${key}`;
+  /** Where a room is; its id is as good as random, so that rooms spread evenly. */
+  place(key: string): Place {
+    const index = Number.parseInt(key.slice(0, 12), 16) % this.#streams;
+    return { stream: streamName(index), subject: `chat.${index}.${key}` };
   }
 
   get connected(): boolean {
@@ -95,20 +107,24 @@ export class Cluster {
   }
 }
 
-async function ensureStream(jsm: JetStreamManager, options: ClusterOptions): Promise<void> {
-  try {
-    await jsm.streams.info(STREAM);
-    return;
-  } catch {
-    // There is none, or nobody who could say: making one tells.
+async function ensureStreams(jsm: JetStreamManager, options: ClusterOptions): Promise<void> {
+  const names: string[] = [];
+  for await (const name of jsm.streams.names("chat.>")) names.push(name);
+  if (names.length > 0 && names.length !== options.streams) {
+    throw new Error(
+      `it has ${names.length} streams for chats, not ${options.streams}: --cluster-streams ${names.length}`,
+    );
   }
-  await jsm.streams.add({
-    name: STREAM,
-    subjects: [`${SUBJECT}*`],
-    num_replicas: options.replicas,
-    max_age: options.keepSeconds * 1e9,
-    allow_direct: true,
-    // Nobody takes entries out of the middle of a room.
-    deny_delete: true,
-  });
+  for (let index = names.length; index < options.streams; index++) {
+    // Another relay may do the same just now: it makes the same streams.
+    await jsm.streams.add({
+      name: streamName(index),
+      subjects: [`chat.${index}.*`],
+      num_replicas: options.replicas,
+      max_age: options.keepSeconds * 1e9,
+      allow_direct: true,
+      // Nobody takes entries out of the middle of a room.
+      deny_delete: true,
+    });
+  }
 }

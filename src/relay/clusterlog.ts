@@ -18,7 +18,7 @@ import {
 import { headers, type MsgHdrs } from "@nats-io/transport-node";
 import { ENTRY_HEADER_BYTES, encodeEntryHeader } from "../protocol/entry.ts";
 import { LOG_ID_BYTES } from "../protocol/messages.ts";
-import { type Cluster, STREAM } from "./cluster.ts";
+import type { Cluster, Place } from "./cluster.ts";
 import type { Ring } from "./ring.ts";
 import { asRun, cut, joined, type Run } from "./run.ts";
 
@@ -72,7 +72,7 @@ interface Word {
 export class ClusterLog {
   readonly logId: Uint8Array;
   readonly #cluster: Cluster;
-  readonly #subject: string;
+  readonly #place: Place;
   readonly #ring: Ring;
   readonly #events: ClusterLogEvents;
   readonly #waiting: Waiting[] = [];
@@ -93,13 +93,13 @@ export class ClusterLog {
 
   private constructor(
     cluster: Cluster,
-    subject: string,
+    place: Place,
     ring: Ring,
     events: ClusterLogEvents,
     state: { logId: Uint8Array; seen: number; next: number; oldest: number },
   ) {
     this.#cluster = cluster;
-    this.#subject = subject;
+    this.#place = place;
     this.#ring = ring;
     this.#events = events;
     this.logId = state.logId;
@@ -115,10 +115,10 @@ export class ClusterLog {
     ring: Ring,
     events: ClusterLogEvents,
   ): Promise<ClusterLog> {
-    const subject = cluster.subject(key);
-    const last = (await newest(cluster, subject)) ?? (await begin(cluster, subject));
-    const first = await messageAt(cluster, subject, 1);
-    const log = new ClusterLog(cluster, subject, ring, events, {
+    const place = cluster.place(key);
+    const last = (await newest(cluster, place)) ?? (await begin(cluster, place));
+    const first = await messageAt(cluster, place, 1);
+    const log = new ClusterLog(cluster, place, ring, events, {
       logId: new Uint8Array(Buffer.from(last.header.get(HEADER.log), "hex")),
       seen: last.seq,
       next: nextOf(last.header),
@@ -129,8 +129,8 @@ export class ClusterLog {
   }
 
   async #follow(): Promise<void> {
-    const consumer = await this.#cluster.js.consumers.get(STREAM, {
-      filter_subjects: this.#subject,
+    const consumer = await this.#cluster.js.consumers.get(this.#place.stream, {
+      filter_subjects: this.#place.subject,
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: this.#seen + 1,
     });
@@ -221,7 +221,7 @@ export class ClusterLog {
 
   async #send(offer: Offer): Promise<void> {
     try {
-      const ack = await this.#cluster.js.publish(this.#subject, offer.run.bytes, {
+      const ack = await this.#cluster.js.publish(this.#place.subject, offer.run.bytes, {
         headers: offer.headers,
         expect: { lastSubjectSequence: offer.after },
         timeout: PUBLISH_MS,
@@ -276,7 +276,7 @@ export class ClusterLog {
     const run = hdrs === undefined ? undefined : asRun(this.#ring.nextSeq, message.data);
     if (hdrs === undefined || run === undefined || run.next !== nextOf(hdrs)) {
       this.#events.lost(
-        new Error(`message ${message.seq} of ${this.#subject} is no run of entries`),
+        new Error(`message ${message.seq} of ${this.#place.subject} is no run of entries`),
       );
       return;
     }
@@ -319,11 +319,11 @@ export class ClusterLog {
     const end = this.#ring.oldestSeq;
     const parts: Run[] = [];
     let bytes = 0;
-    let place = await this.#find(seq);
+    let at = await this.#find(seq);
     while (bytes < PAGE_BYTES) {
-      const message = await messageAt(this.#cluster, this.#subject, place);
+      const message = await messageAt(this.#cluster, this.#place, at);
       if (message === undefined || message.seq > this.#seen) break;
-      place = message.seq + 1;
+      at = message.seq + 1;
       const run = asRun(firstOf(message), message.data);
       const before = parts.at(-1);
       if (run === undefined || run.first >= end) break;
@@ -333,7 +333,7 @@ export class ClusterLog {
       bytes += run.bytes.length;
     }
     const page = joined(parts);
-    if (page !== undefined) this.#remember(page.next, place);
+    if (page !== undefined) this.#remember(page.next, at);
     // What is missing before a page has expired.
     if (page?.first !== seq) this.#oldest = Math.max(this.#oldest, page?.first ?? end);
     return page;
@@ -346,7 +346,7 @@ export class ClusterLog {
     let [low, high] = [1, this.#seen];
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
-      const message = await messageAt(this.#cluster, this.#subject, middle);
+      const message = await messageAt(this.#cluster, this.#place, middle);
       if (message === undefined || nextOf(message.header) > seq) high = middle;
       else low = message.seq + 1;
     }
@@ -390,26 +390,28 @@ function isConflict(error: unknown): boolean {
   );
 }
 
-async function newest(cluster: Cluster, subject: string): Promise<StoredMsg | undefined> {
-  const message = await cluster.jsm.streams.getMessage(STREAM, { last_by_subj: subject });
+async function newest(cluster: Cluster, place: Place): Promise<StoredMsg | undefined> {
+  const query = { last_by_subj: place.subject };
+  const message = await cluster.jsm.streams.getMessage(place.stream, query);
   return message ?? undefined;
 }
 
 /** The room's first message from number `seq` of the stream on. */
 async function messageAt(
   cluster: Cluster,
-  subject: string,
+  place: Place,
   seq: number,
 ): Promise<StoredMsg | undefined> {
-  const message = await cluster.jsm.direct.getMessage(STREAM, { seq, next_by_subj: subject });
+  const query = { seq, next_by_subj: place.subject };
+  const message = await cluster.jsm.direct.getMessage(place.stream, query);
   return message ?? undefined;
 }
 
 /** Gives a room without messages its log id; another relay may have been quicker. */
-async function begin(cluster: Cluster, subject: string): Promise<StoredMsg> {
+async function begin(cluster: Cluster, place: Place): Promise<StoredMsg> {
   const logId = crypto.getRandomValues(new Uint8Array(LOG_ID_BYTES));
   try {
-    await cluster.js.publish(subject, new Uint8Array(0), {
+    await cluster.js.publish(place.subject, new Uint8Array(0), {
       headers: headersOf(`${cluster.id} begin`, logId, 1),
       expect: { lastSubjectSequence: 0 },
       timeout: PUBLISH_MS,
@@ -417,7 +419,7 @@ async function begin(cluster: Cluster, subject: string): Promise<StoredMsg> {
   } catch (error) {
     if (!isConflict(error)) throw error;
   }
-  const message = await newest(cluster, subject);
-  if (message === undefined) throw new Error(`${subject} has no messages`);
+  const message = await newest(cluster, place);
+  if (message === undefined) throw new Error(`${place.subject} has no messages`);
   return message;
 }

@@ -71,6 +71,7 @@ export const serverCommand = defineCommand(
       valueHint: "path",
       description: "NATS credentials file",
     },
+    "cluster-streams": number("Streams that rooms are spread over, the same for all relays", 1),
     "cluster-replicas": number(
       "Copies of each entry in the cluster, if this relay is the first",
       1,
@@ -129,6 +130,7 @@ export const serverCommand = defineCommand(
           : {
               servers: args.cluster,
               credentials: args["cluster-creds"],
+              streams: wholeNumber("cluster-streams", args["cluster-streams"], 1, 1024),
               replicas: wholeNumber("cluster-replicas", args["cluster-replicas"], 1, 5),
               keepSeconds: keep.seconds,
             },

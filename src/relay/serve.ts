@@ -75,7 +75,7 @@ async function joinCluster(options: ClusterOptions, report: ConsoleReport): Prom
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     const hint = "is nats-server running there, with JetStream (-js)?";
-    throw new ExitError(EXIT.UNAVAILABLE, `no cluster at ${options.servers} (${why}): ${hint}`);
+    throw new ExitError(EXIT.UNAVAILABLE, `no cluster at ${options.servers} (${why}); ${hint}`);
   }
 }
 

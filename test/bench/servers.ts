@@ -11,6 +11,8 @@ export interface Contender {
   readonly protocol: "vcc" | "tls" | "redis" | "nats";
   /** The command that serves on 127.0.0.1 and `port`; undefined where it is not installed. */
   command(port: number): string[] | undefined;
+  /** What it needs running, on the same core and on the port after its own. */
+  companion?(port: number): string[] | undefined;
 }
 
 export const bin = mkdtempSync(join(tmpdir(), "chat-bench-"));
@@ -68,6 +70,17 @@ export const RELAYS: readonly Contender[] = [
   relay("--data, --fsync second", "vcc", () => ["--data", data(), "--fsync", "second"]),
   relay("--data, --fsync never", "vcc", () => ["--data", data(), "--fsync", "never"]),
   relay("--tls-cert", "tls", certificate),
+  {
+    ...relay("--cluster", "vcc", () => []),
+    companion: (port) =>
+      installed("nats-server", [
+        ...["nats-server", "-js", "-sd", data(), "-a", "127.0.0.1", "-p", String(port)],
+      ]),
+    command: (port) => [
+      ...(RELAY.command(port) ?? []),
+      ...["--cluster", `nats://127.0.0.1:${port + 1}`],
+    ],
+  },
 ];
 
 export const LIMIT: Contender = {
@@ -103,9 +116,11 @@ export const NATS: Contender = {
 export class Server {
   readonly port: number;
   readonly #process: Subprocess;
+  readonly #companion: Subprocess | undefined;
 
-  private constructor(process: Subprocess, port: number) {
+  private constructor(process: Subprocess, companion: Subprocess | undefined, port: number) {
     this.#process = process;
+    this.#companion = companion;
     this.port = port;
   }
 
@@ -114,15 +129,16 @@ export class Server {
     const port = freePort();
     const command = contender.command(port);
     if (command === undefined) return undefined;
-    const process = Bun.spawn(["taskset", "-c", "0", ...command], {
-      stdio: ["ignore", "ignore", "ignore"],
-    });
-    for (let tries = 0; tries < 500; tries++) {
-      if (await accepts(port)) return new Server(process, port);
-      await Bun.sleep(10);
+    let companion: Subprocess | undefined;
+    if (contender.companion !== undefined) {
+      const needed = contender.companion(port + 1);
+      if (needed === undefined) return undefined;
+      companion = onCore0(needed);
+      await listening(needed[0] ?? "", port + 1);
     }
-    process.kill();
-    throw new Error(`${contender.name} does not listen`);
+    const process = onCore0(command);
+    await listening(contender.name, port);
+    return new Server(process, companion, port);
   }
 
   /** CPU time used so far, in seconds. */
@@ -141,7 +157,21 @@ export class Server {
   async stop(): Promise<void> {
     this.#process.kill();
     await this.#process.exited;
+    this.#companion?.kill();
+    await this.#companion?.exited;
   }
+}
+
+function onCore0(command: string[]): Subprocess {
+  return Bun.spawn(["taskset", "-c", "0", ...command], { stdio: ["ignore", "ignore", "ignore"] });
+}
+
+async function listening(name: string, port: number): Promise<void> {
+  for (let tries = 0; tries < 500; tries++) {
+    if (await accepts(port)) return;
+    await Bun.sleep(10);
+  }
+  throw new Error(`${name} does not listen`);
 }
 
 function freePort(): number {
