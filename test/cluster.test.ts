@@ -151,7 +151,7 @@ describe("relays of a cluster", () => {
         expect(bob.texts).toEqual([`in ${i}`]);
       }),
     );
-    const other = Bun.spawnSync([SERVER, "--port", "0", "--cluster", own.url]);
+    const other = Bun.spawnSync([SERVER, "--port", "0", "--cluster", own.url], { timeout: 10_000 });
     expect(other.exitCode).toBe(69);
     expect(other.stderr.toString()).toContain(
       "it has 4 streams for chats, not 1: --cluster-streams 4",

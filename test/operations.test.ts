@@ -101,6 +101,15 @@ describe("metrics", () => {
   });
 });
 
+test("a relay that can't have all that it was told to have does not run without", async () => {
+  const other = await relay("--metrics-port", "0");
+  const taken = String(await metricsPort(other));
+  const flags = ["--host", "127.0.0.1", "--port", "0", "--metrics-port", taken];
+  const { exitCode, stderr } = Bun.spawnSync([SERVER, ...flags], { timeout: 10_000 });
+  expect(exitCode).toBe(69);
+  expect(stderr.toString()).toContain(`can't listen on 127.0.0.1 port ${taken} (EADDRINUSE)`);
+});
+
 describe("the log", () => {
   test("is one JSON object a line, with what programs look for", async () => {
     const started = await RelayProcess.start("--log-format", "json", "--max-frame", "1024");

@@ -43,7 +43,8 @@ export async function runProgram(program: Program): Promise<void> {
       await command.run(checkedArgs(name, command, rest));
     }
   } catch (error) {
-    process.exitCode = fail(program.name, error);
+    // Not the exit code alone: what was begun before the error must not keep the process.
+    process.exit(fail(program.name, error));
   }
 }
 

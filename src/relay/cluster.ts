@@ -73,11 +73,15 @@ export class Cluster {
         ? {}
         : { authenticator: credsAuthenticator(readFileSync(credentials)) }),
     });
-    const jsm = await jetstreamManager(connection);
-    await ensureStreams(jsm, options);
-    const cluster = new Cluster(connection, jetstream(connection), jsm, options.streams, report);
-    report.state(`in a cluster through ${connection.getServer()}`);
-    return cluster;
+    try {
+      const jsm = await jetstreamManager(connection);
+      await ensureStreams(jsm, options);
+      report.state(`in a cluster through ${connection.getServer()}`);
+      return new Cluster(connection, jetstream(connection), jsm, options.streams, report);
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
   }
 
   /** Where a room is; its id is as good as random, so that rooms spread evenly. */
@@ -109,7 +113,7 @@ export class Cluster {
 
 async function ensureStreams(jsm: JetStreamManager, options: ClusterOptions): Promise<void> {
   const names: string[] = [];
-  for await (const name of jsm.streams.names("chat.>")) names.push(name);
+  for await (const name of jsm.streams.names()) if (/^CHAT-\d+$/.test(name)) names.push(name);
   if (names.length > 0 && names.length !== options.streams) {
     throw new Error(
       `it has ${names.length} streams for chats, not ${options.streams}: --cluster-streams ${names.length}`,
