@@ -3,7 +3,7 @@ import { expect } from "bun:test";
 import { join } from "node:path";
 import { ROOT } from "../src/setup/build.ts";
 import { vmTest } from "./support/vm.ts";
-import { CACHE, qemu } from "./vm/assets.ts";
+import { CACHE, qemu, run } from "./vm/assets.ts";
 
 /** The sanitised QEMU is built for it, and 100,000 chains take their time. */
 const MILLISECONDS = 40 * 60_000;
@@ -47,3 +47,20 @@ vmTest(
   },
   MILLISECONDS,
 );
+
+vmTest("the series for upstream is clean under QEMU's checkpatch", async () => {
+  qemu();
+  const make = ["make", "-s", "-C", join(ROOT, "qemu-patch"), `CACHE=${CACHE}`];
+  const patches = run([...make, "series"])
+    .trim()
+    .split("\n");
+  expect(patches.length).toBeGreaterThanOrEqual(6);
+  const program = join(CACHE, "qemu-src/scripts/checkpatch.pl");
+  // New files want a maintainer, whom who sends the series names; the header does not come from Linux,
+  // which has no such device.
+  for (const patch of patches.filter((path) => !path.includes("0000-cover-letter"))) {
+    const { stdout } = Bun.spawnSync(["perl", program, "--no-signoff", patch]);
+    const complaints = stdout.toString().match(/^(ERROR|WARNING): .*/gm) ?? [];
+    expect(complaints.filter((line) => !line.includes("moved or deleted file(s)"))).toEqual([]);
+  }
+});

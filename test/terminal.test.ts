@@ -239,3 +239,36 @@ test("a passphrase is asked for without echo", async () => {
   screen.type("visible again");
   await screen.sees("ann> visible again");
 });
+
+test("/history pages back through what was said before, as far as the relay has it", async () => {
+  for (let i = 1; i <= 60; i++) bob.write(`before ${i}\n`);
+  await until("all of it", () => bob.texts().length === 60);
+  const started = terminal(command("ann", "--history", "0"), 100, 40);
+  await started.sees("you are in the room as ann");
+  started.type("/history 5");
+  started.press("Enter");
+  await started.sees(/^-- 5 earlier messages, from entry \d+ on:$/);
+  await started.sees(/bob: before 60$/);
+  expect(started.screen().filter((line) => /: before \d+$/.test(line)).length).toBe(5);
+  started.type("/history 7");
+  started.press("Enter");
+  await started.sees(/^-- 7 earlier messages/);
+  const shown = () => started.screen().flatMap((line) => line.match(/: before (\d+)$/)?.[1] ?? []);
+  await until("the second page", () => shown().length === 12);
+  // The first page is 56 to 60, the second the seven before them.
+  expect(shown().map(Number)).toEqual([56, 57, 58, 59, 60, 49, 50, 51, 52, 53, 54, 55]);
+  started.type("/history 1000");
+  started.press("Enter");
+  await started.sees(/^-- 48 earlier messages, from entry 1 on:$/);
+  started.type("/history");
+  started.press("Enter");
+  await started.sees("no history: there is nothing earlier");
+  started.type("/history x");
+  started.press("Enter");
+  await started.sees("how many? /history N");
+  // Nobody was told, and the chat goes on.
+  expect(bob.events().filter((event) => event.event === "join" && !event.own).length).toBe(1);
+  started.type("still here");
+  started.press("Enter");
+  await until("bob to hear it", () => bob.texts().includes("still here"));
+});

@@ -34,6 +34,7 @@ import {
 } from "../protocol/payload.ts";
 import type { ChatEvent, Warning } from "./events.ts";
 import { harmless } from "./harmless.ts";
+import { HistoryReader } from "./history.ts";
 import { HOST_UNKNOWN, Link, type LinkHandler, type TlsOptions, UNTRUSTED } from "./link.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import { Presence } from "./presence.ts";
@@ -92,6 +93,9 @@ export class Chat implements LinkHandler {
   #lastSeq = 0;
   /** Entries before this one were there when this connection began. */
   #liveFrom = Number.POSITIVE_INFINITY;
+  /** Entries before this one have not been asked for. */
+  #pastFrom = 1;
+  #readingPast = false;
   /** Entries before this one were there when this client joined. */
   #joinedAt = Number.POSITIVE_INFINITY;
   /** Called when the own leave has come back in the log. */
@@ -140,10 +144,11 @@ export class Chat implements LinkHandler {
   start(): void {
     this.#attempt += 1;
     this.#emit({ type: "connecting", attempt: this.#attempt });
-    const { endpoint, roomId, accessKey } = this.#options;
+    const { endpoint, roomId } = this.#options;
     const { min, max } = VERSION;
-    const access = accessKey === undefined ? {} : { access: accessProof(accessKey, roomId) };
-    const hello = { minVersion: min, maxVersion: max, roomId, token: this.#token, ...access };
+    const access = this.#access;
+    const proof = access === undefined ? {} : { access };
+    const hello = { minVersion: min, maxVersion: max, roomId, token: this.#token, ...proof };
     this.#link = new Link(endpoint, { ...hello, start: this.#start() }, this, this.#options.tls);
   }
 
@@ -170,6 +175,46 @@ export class Chat implements LinkHandler {
     this.#guard(() => this.#sendWaiting());
   }
 
+  /**
+   * Gets `count` entries of before those that have been got, and emits the messages among them.
+   * @returns why not, where it can't be done
+   */
+  async past(count: number): Promise<string | undefined> {
+    const logId = this.#logId;
+    if (logId === undefined) return "there is no connection yet";
+    if (this.#readingPast) return "it is being fetched";
+    const end = this.#pastFrom;
+    if (end <= 1) return "there is nothing earlier";
+    const first = Math.max(1, end - count);
+    const { endpoint, tls, backend, roomKey, roomId } = this.#options;
+    const access = this.#access;
+    this.#readingPast = true;
+    try {
+      const options = { endpoint, tls, access, backend, roomKey, roomId };
+      const page = await new HistoryReader(options, { logId, first, end }).read();
+      this.#pastFrom = first;
+      const { messages, refused } = page;
+      this.#emit({ type: "past", first, messages: messages.length, refused });
+      for (const { seq, payload } of messages) {
+        const sender = Buffer.from(payload.sender).toString("hex");
+        const { kind, nick, text, time } = payload;
+        const name = this.roster.nameOf(sender, nick);
+        const said = { seq, sender, nick, name, time, own: sender === this.sender };
+        this.#emit({ type: "said", kind, text, ...said, history: true });
+      }
+      return undefined;
+    } catch (error) {
+      return harmless(error instanceof Error ? error.message : String(error));
+    } finally {
+      this.#readingPast = false;
+    }
+  }
+
+  get #access(): Uint8Array | undefined {
+    const { accessKey, roomId } = this.#options;
+    return accessKey === undefined ? undefined : accessProof(accessKey, roomId);
+  }
+
   /** Takes leave, sees that it arrives, and closes. */
   async stop(): Promise<void> {
     if (this.connected) {
@@ -192,6 +237,7 @@ export class Chat implements LinkHandler {
       this.#liveFrom = welcome.next;
       if (!returning) this.#joinedAt = welcome.next;
       else if (welcome.newLog) this.#joinedAt = welcome.start;
+      if (!returning || welcome.newLog) this.#pastFrom = welcome.start;
       this.#maxFrame = welcome.maxFrame;
       this.#sealing = new SealingSession(backend, roomKey, roomId);
       this.#attempt = 0;

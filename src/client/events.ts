@@ -33,6 +33,13 @@ export type ChatEvent =
   | { readonly type: "delivered"; readonly seq: number; readonly numbers: readonly number[] }
   | { readonly type: "lost"; readonly name: string; readonly sender: string }
   | { readonly type: "missed"; readonly first: number; readonly count: number }
+  | {
+      /** A page of earlier entries follows: so many messages, from this entry on. */
+      readonly type: "past";
+      readonly first: number;
+      readonly messages: number;
+      readonly refused: number;
+    }
   | { readonly type: "warning"; readonly warning: Warning; readonly text: string }
   | { readonly type: "notice"; readonly text: string }
   | { readonly type: "crypto"; readonly text: string }

@@ -72,6 +72,8 @@ export function asideLine(event: ChatEvent): string | undefined {
       return `${harmless(event.name)} lost the connection (the relay says)`;
     case "missed":
       return `missed ${event.count} entries that the relay no longer holds`;
+    case "past":
+      return `${event.messages} earlier messages, from entry ${event.first} on:${event.refused > 0 ? ` (${event.refused} entries are not authentic and not shown)` : ""}`;
     case "notice":
       return `the relay says: ${event.text}`;
     case "crypto":

@@ -25,13 +25,15 @@ import { nickProblem, pieces } from "./text.ts";
 /** A message without acknowledgement is mentioned after this long, in milliseconds. */
 const UNDELIVERED_MS = 1500;
 const HISTORY_LINES = 1000;
+/** Earlier entries that /history gets when it is not told how many. */
+const PAST_ENTRIES = 50;
 /** Width taken where the terminal does not tell its own, as on a serial console. */
 const DEFAULT_COLUMNS = 80;
 
 const HELP = [
   "/nick NAME  change your nick        /who   who is here",
   "/me TEXT    say what you do         /quit  leave (Ctrl-D too)",
-  "//TEXT      a message that begins with a slash",
+  "/history N  earlier entries         //TEXT a message that begins with a slash",
 ];
 
 export class TerminalUi {
@@ -172,6 +174,9 @@ export class TerminalUi {
       case "who":
         this.#who();
         break;
+      case "history":
+        this.#past(rest);
+        break;
       case "me":
         if (rest !== "") this.#say("action", rest);
         break;
@@ -193,6 +198,17 @@ export class TerminalUi {
     }
     this.#chat?.rename(nick);
     this.#line?.setPrompt(this.#prompt());
+  }
+
+  #past(count: string): void {
+    const wanted = count === "" ? PAST_ENTRIES : /^\d{1,6}$/.test(count) ? Number(count) : 0;
+    if (wanted === 0) {
+      this.print(this.#style.warning("how many? /history N"));
+      return;
+    }
+    void this.#chat?.past(wanted).then((problem) => {
+      if (problem !== undefined) this.print(this.#style.warning(`no history: ${problem}`));
+    });
   }
 
   #who(): void {

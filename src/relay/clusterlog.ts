@@ -118,11 +118,17 @@ export class ClusterLog {
     const place = cluster.place(key);
     const last = (await newest(cluster, place)) ?? (await begin(cluster, place));
     const first = await messageAt(cluster, place, 1);
+    const logId = new Uint8Array(Buffer.from(last.header.get(HEADER.log), "hex"));
+    const next = nextOf(last.header);
+    const oldest = first === undefined ? next : firstOf(first);
+    if (logId.length !== LOG_ID_BYTES || !(oldest <= next)) {
+      throw new Error(`message ${last.seq} of ${place.subject} is not a relay's`);
+    }
     const log = new ClusterLog(cluster, place, ring, events, {
-      logId: new Uint8Array(Buffer.from(last.header.get(HEADER.log), "hex")),
+      logId,
       seen: last.seq,
-      next: nextOf(last.header),
-      oldest: first === undefined ? nextOf(last.header) : firstOf(first),
+      next,
+      oldest,
     });
     await log.#follow();
     return log;
@@ -171,6 +177,7 @@ export class ClusterLog {
    * what the client sent before.
    */
   replace(token: string): Promise<void> {
+    if (this.#closed) return Promise.resolve();
     return new Promise((said) => {
       this.#words.push({ token, said });
       this.publish();
@@ -357,6 +364,7 @@ export class ClusterLog {
     this.#closed = true;
     clearTimeout(this.#retry);
     this.#messages?.stop();
+    for (const { said } of this.#words) said();
   }
 }
 
@@ -368,10 +376,10 @@ function headersOf(id: string, logId: Uint8Array, next: number): MsgHdrs {
   return hdrs;
 }
 
+/** Sequence number after a message's last entry; NaN in a message that no relay has made. */
 function nextOf(hdrs: MsgHdrs): number {
-  const next = Number(hdrs.get(HEADER.next));
-  if (!Number.isSafeInteger(next) || next < 1) throw new Error(`${HEADER.next} is no number`);
-  return next;
+  const next = Number(hdrs.get(HEADER.next) || Number.NaN);
+  return Number.isSafeInteger(next) && next >= 1 ? next : Number.NaN;
 }
 
 /** The number of a stored message's first entry; of the next one if there is none in it. */

@@ -235,13 +235,18 @@ export class Relay implements Host, RoomHost {
     key: string,
     hello: Hello,
   ): Promise<Room> {
-    const room = this.#rooms.get(key) ?? (await this.#findRoom(cluster, key));
     const token = tokenName(hello.token);
     // A client that goes on after an entry was connected before, perhaps to another relay.
-    if (hello.start.kind === "after" && token !== NO_TOKEN) await room.replace(token);
-    // It may have left meanwhile.
-    if (connection.state === "joining") this.#enter(connection, room, token);
-    return room;
+    const comesBack = hello.start.kind === "after" && token !== NO_TOKEN;
+    for (;;) {
+      const room = this.#rooms.get(key) ?? (await this.#findRoom(cluster, key));
+      if (comesBack) await room.replace(token);
+      // The client may have left meanwhile, or the room been forgotten.
+      if (connection.state !== "joining") return room;
+      if (this.#rooms.get(key) !== room) continue;
+      this.#enter(connection, room, token);
+      return room;
+    }
   }
 
   #findRoom(cluster: Cluster, key: string): Promise<Room> {

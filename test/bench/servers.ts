@@ -10,8 +10,8 @@ export interface Contender {
   /** What the load generator is to speak. */
   readonly protocol: "vcc" | "tls" | "redis" | "nats";
   /** The command that serves on 127.0.0.1 and `port`; undefined where it is not installed. */
-  command(port: number): string[] | undefined;
-  /** What it needs running, on the same core and on the port after its own. */
+  command(port: number, companionPort: number): string[] | undefined;
+  /** What it needs running, on the same core and on a port of its own. */
   companion?(port: number): string[] | undefined;
 }
 
@@ -76,9 +76,9 @@ export const RELAYS: readonly Contender[] = [
       installed("nats-server", [
         ...["nats-server", "-js", "-sd", data(), "-a", "127.0.0.1", "-p", String(port)],
       ]),
-    command: (port) => [
-      ...(RELAY.command(port) ?? []),
-      ...["--cluster", `nats://127.0.0.1:${port + 1}`],
+    command: (port, companionPort) => [
+      ...(RELAY.command(port, companionPort) ?? []),
+      ...["--cluster", `nats://127.0.0.1:${companionPort}`],
     ],
   },
 ];
@@ -126,15 +126,15 @@ export class Server {
 
   /** Starts a contender pinned to core 0 and waits until it listens; undefined if it is absent. */
   static async start(contender: Contender): Promise<Server | undefined> {
-    const port = freePort();
-    const command = contender.command(port);
+    const [port, companionPort] = [freePort(), freePort()];
+    const command = contender.command(port, companionPort);
     if (command === undefined) return undefined;
     let companion: Subprocess | undefined;
     if (contender.companion !== undefined) {
-      const needed = contender.companion(port + 1);
+      const needed = contender.companion(companionPort);
       if (needed === undefined) return undefined;
       companion = onCore0(needed);
-      await listening(needed[0] ?? "", port + 1);
+      await listening(needed[0] ?? "", companionPort);
     }
     const process = onCore0(command);
     await listening(contender.name, port);

@@ -87,7 +87,7 @@ struct CryptodevRequest {
     QSIMPLEQ_ENTRY(CryptodevRequest) next;
 };
 
-/* Ends a file's sessions and closes it; from any thread, when nothing else uses it */
+/* Ends a file's sessions and closes it; from any thread, nothing else using it */
 static void file_end(VirtIOCryptodev *s, CryptodevFile *file)
 {
     GHashTableIter iter;
@@ -894,7 +894,8 @@ static void virtio_cryptodev_instance_init(Object *obj)
                                        counters[i].value, OBJ_PROP_FLAG_READ);
     }
     for (size_t i = 0; i < CRYPTODEV_ALGORITHMS; i++) {
-        g_autofree char *name = g_strdup_printf("stat-%s", cryptodev_algorithms[i].name);
+        g_autofree char *name = g_strdup_printf("stat-%s",
+                                                cryptodev_algorithms[i].name);
 
         object_property_add_uint64_ptr(obj, name, &s->stats.by_algorithm[i],
                                        OBJ_PROP_FLAG_READ);
