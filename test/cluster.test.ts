@@ -18,7 +18,7 @@ import {
   SERVER,
   until,
 } from "./support/programs.ts";
-import { RawClient } from "./support/raw-client.ts";
+import { RawClient, sendFrame } from "./support/raw-client.ts";
 
 setDefaultTimeout(120_000);
 
@@ -132,6 +132,21 @@ describe("relays of a cluster", () => {
     moved.send("from b");
     await until("its own", () => moved.texts.at(-1) === "from b");
     expect(moved.texts).toEqual(["m7", "m8", "m9", "from b"]);
+  });
+
+  test("hold back who sends more than the cluster takes, and lose nothing of it", async () => {
+    const { port } = await relay("--ring-bytes", "16M");
+    const room = newRoom();
+    const [ann, bob] = [await RawClient.join(port, { room }), await RawClient.join(port, { room })];
+    const texts = numbered(3000).map((text) => text.padEnd(8000, "."));
+    const all = Buffer.concat(texts.map(sendFrame));
+    for (let at = 0; at < all.length; ) {
+      at += ann.socket?.write(all, at, Math.min(1 << 20, all.length - at)) ?? all.length;
+      await Bun.sleep(1);
+    }
+    await until("all of it", () => bob.entries.length === texts.length, 60_000);
+    expect(bob.texts).toEqual(texts);
+    expect([ann.closed, bob.closed]).toEqual([false, false]);
   });
 
   test("spread rooms over as many streams as all of them say", async () => {

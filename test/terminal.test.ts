@@ -243,7 +243,7 @@ test("a passphrase is asked for without echo", async () => {
 test("/history pages back through what was said before, as far as the relay has it", async () => {
   for (let i = 1; i <= 60; i++) bob.write(`before ${i}\n`);
   await until("all of it", () => bob.texts().length === 60);
-  const started = terminal(command("ann", "--history", "0"), 100, 40);
+  const started = terminal(command("ann", "--history", "0"), 100, 90);
   await started.sees("you are in the room as ann");
   started.type("/history 5");
   started.press("Enter");

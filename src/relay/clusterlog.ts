@@ -25,8 +25,10 @@ import { asRun, cut, joined, type Run } from "./run.ts";
 /** Bytes of a message, one entry at least; bounds what a reader needs at once, and a ring too. */
 const MESSAGE_BYTES = 32 * 1024;
 const PAGE_BYTES = 32 * 1024;
-/** Bytes of entries that may wait to be published. */
-const WAITING_BYTES = 1 << 20;
+/** Bytes of entries that wait to be published before clients are read more slowly. */
+const CONGESTED_BYTES = 256 * 1024;
+/** And before the room's senders are sent away: each of many has sent something meanwhile. */
+const WAITING_BYTES = 16 << 20;
 /** How long a publication may take until it is offered again, in milliseconds. */
 const PUBLISH_MS = 2000;
 /** For how long the cluster may be silent before senders are told to come back, in milliseconds. */
@@ -151,6 +153,11 @@ export class ClusterLog {
   /** Sequence number of the oldest entry that is kept. */
   get oldestSeq(): number {
     return this.#oldest;
+  }
+
+  /** More waits than goes out: who sends is to be read later. */
+  get congested(): boolean {
+    return this.#waitingBytes > CONGESTED_BYTES;
   }
 
   /** Takes an entry of a client's; it comes into the ring when the stream has it. */

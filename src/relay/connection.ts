@@ -47,6 +47,9 @@ export interface Host {
 /** What a connection may have waiting besides the log, in bytes, before pings go unanswered. */
 const OWN_LIMIT = 1024;
 
+/** How long a client is not read when its room takes no more, in milliseconds. */
+const CONGESTED_MS = 5;
+
 type State = "hello" | "joining" | "open" | "closing" | "closed";
 
 export class Connection {
@@ -143,6 +146,7 @@ export class Connection {
       this.#bytes.take(chunk.length, now),
     );
     if (wait > 0) this.#slowDown(wait);
+    else if (this.#room?.congested) this.#readLater(CONGESTED_MS);
   }
 
   #frame(type: number, bytes: Uint8Array, start: number, end: number): boolean {
@@ -397,11 +401,17 @@ export class Connection {
       this.#host.refused(this, "rate-limited", why);
       if (this.#state === "open") this.#say(encodeRemark(FrameType.NOTICE, "rate-limited", why));
     }
+    this.#readLater(wait);
+  }
+
+  #readLater(wait: number): void {
     if (this.#resume !== undefined) return;
     this.#socket.pause();
     this.#resume = setTimeout(() => {
       this.#resume = undefined;
-      if (this.#state === "open") this.#socket.resume();
+      if (this.#state !== "open") return;
+      if (this.#room?.congested) this.#readLater(CONGESTED_MS);
+      else this.#socket.resume();
     }, wait);
   }
 

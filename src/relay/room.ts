@@ -82,6 +82,11 @@ export class Room {
     this.#shared?.forget(number);
   }
 
+  /** Its senders are to be read later. */
+  get congested(): boolean {
+    return this.#shared?.congested === true;
+  }
+
   get size(): number {
     return this.#members.length;
   }
