@@ -188,8 +188,10 @@ export function busybox(): string {
 /** A C program of test/vm/guest, linked statically; for 32-bit machines with "-m32". */
 export function guestTool(name: string, ...flags: string[]): string {
   const out = join(CACHE, `${name}${flags.join("")}`);
-  const source = join(ROOT, "test/vm/guest", `${name}.c`);
-  if (!existsSync(out) || statSync(source).mtimeMs > statSync(out).mtimeMs) {
+  const folder = join(ROOT, "test/vm/guest");
+  const source = join(folder, `${name}.c`);
+  const isNewer = (file: string) => statSync(join(folder, file)).mtimeMs > statSync(out).mtimeMs;
+  if (!existsSync(out) || readdirSync(folder).some(isNewer)) {
     run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", ...flags, "-o", out, source]);
   }
   return out;

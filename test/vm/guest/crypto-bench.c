@@ -15,29 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
-struct session_op {
-	uint32_t cipher, mac, keylen;
-	uint8_t *key;
-	uint32_t mackeylen;
-	uint8_t *mackey;
-	uint32_t ses;
-};
-
-struct crypt_op {
-	uint32_t ses;
-	uint16_t op, flags;
-	uint32_t len;
-	uint8_t *src, *dst, *mac, *iv;
-};
-
-#define CIOCGSESSION _IOWR('c', 102, struct session_op)
-#define CIOCCRYPT _IOWR('c', 104, struct crypt_op)
-#define CRYPTO_AES_CBC 11
+#include "cryptodev.h"
 
 static const char *target;
 static size_t bytes;
