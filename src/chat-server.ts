@@ -12,6 +12,9 @@ await runProgram({
     "  chat-server                            listen on port 35001 of every address",
     "  chat-server --host 127.0.0.1 --port 0  on this machine only, any free port",
     "  chat-server --ring-bytes 16M           keep more of each room for who comes late",
+    "  chat-server --data /var/lib/chat       keep rooms on disk, for good",
+    "  chat-server --tls-cert chat.pem --tls-key chat.key --access-file access.key",
+    "                                         with TLS, for those who have the access key",
     "  chat-server --quiet --rate 0           log refusals only, let clients send at any rate",
   ],
 });
