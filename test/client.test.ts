@@ -300,6 +300,10 @@ describe("keys", () => {
       0,
       "chat-client chat.example.org:4000 --room 'book club'\n",
     ]);
+    const withTls = await run(["invite", "chat.example.org", "--tls"]);
+    const third = { XDG_CONFIG_HOME: join(scratch.path, "third-person") };
+    const acceptedTls = await run(["accept"], withTls.out, third);
+    expect(acceptedTls.out).toBe("chat-client chat.example.org:35001 --tls\n");
     const mine = await run(["fingerprint"]);
     const theirs = await run(["fingerprint"], "", second);
     expect(mine.out).toMatch(/^\d{5}( \d{5}){4}\n$/);

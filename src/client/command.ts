@@ -104,6 +104,11 @@ function where(host: string | undefined): Endpoint {
   return endpoint(host ?? `127.0.0.1:${DEFAULT_PORT}`);
 }
 
+const tlsArg = {
+  type: "boolean",
+  description: "The relay speaks TLS, so that the network sees less",
+} as const;
+
 export const chatCommand = defineCommand(
   {
     name: "chat-client",
@@ -114,10 +119,7 @@ export const chatCommand = defineCommand(
     host: positional,
     nick: { type: "string", description: "What the others call you (Default: your user name)" },
     ...keyArgs,
-    tls: {
-      type: "boolean",
-      description: "Speak TLS with the relay, so that the network sees less",
-    },
+    tls: tlsArg,
     "tls-ca": {
       type: "string",
       valueHint: "path",
@@ -264,7 +266,7 @@ const keygenCommand = defineCommand(
 
 const inviteCommand = defineCommand(
   { name: "invite", version: VERSION, description: "Prints what another person needs to join" },
-  { host: positional, ...keyArgs },
+  { host: positional, tls: tlsArg, ...keyArgs },
   async (args) => {
     const room = checkedRoom(args.room);
     const target = where(args.host);
@@ -277,7 +279,9 @@ const inviteCommand = defineCommand(
         '"chat-client accept", pastes it, and compares the fingerprint with you:\n' +
         `fingerprint ${fingerprint(roomKey)}\n`,
     );
-    process.stdout.write(`${encodeInvite({ endpoint: target, room, roomKey })}\n`);
+    process.stdout.write(
+      `${encodeInvite({ endpoint: target, room, roomKey, tls: args.tls === true })}\n`,
+    );
     roomKey.fill(0);
   },
 );
@@ -289,13 +293,14 @@ const acceptCommand = defineCommand(
     const text = process.stdin.isTTY
       ? await askSecret("Paste the invite (it is not shown): ")
       : readFileSync(0, "utf8").slice(0, 4096);
-    const { endpoint: relay, room, roomKey } = decodeInvite(text);
+    const { endpoint: relay, room, roomKey, tls } = decodeInvite(text);
     const path = args["key-file"] ?? defaultKeyFile();
     writeKeyFile(path, roomKey);
     const words = [
       "chat-client",
       relay.host.includes(":") ? `[${relay.host}]:${relay.port}` : `${relay.host}:${relay.port}`,
     ];
+    if (tls) words.push("--tls");
     if (room !== DEFAULT_ROOM) words.push("--room", quoted(room));
     if (args["key-file"] !== undefined) words.push("--key-file", quoted(path));
     process.stdout.write(`${words.join(" ")}\n`);

@@ -10,11 +10,14 @@ export interface Invite {
   readonly endpoint: Endpoint;
   readonly room: string;
   readonly roomKey: Uint8Array;
+  /** The relay speaks TLS. */
+  readonly tls: boolean;
 }
 
 /** host, port and room as JSON before the key: `vcc-invite-1.BASE64URL.BASE64URL`. */
-export function encodeInvite({ endpoint: { host, port }, room, roomKey }: Invite): string {
-  const where = Buffer.from(JSON.stringify({ host, port, room })).toString("base64url");
+export function encodeInvite({ endpoint: { host, port }, room, roomKey, tls }: Invite): string {
+  const facts = { host, port, room, ...(tls ? { tls } : {}) };
+  const where = Buffer.from(JSON.stringify(facts)).toString("base64url");
   return `${PREFIX}${where}.${Buffer.from(roomKey).toString("base64url")}`;
 }
 
@@ -33,7 +36,7 @@ export function decodeInvite(text: string): Invite {
     throw bad;
   }
   if (typeof parsed !== "object" || parsed === null) throw bad;
-  const { host, port, room } = parsed as Record<string, unknown>;
+  const { host, port, room, tls } = parsed as Record<string, unknown>;
   if (typeof host !== "string" || typeof port !== "number" || typeof room !== "string") throw bad;
   if (roomProblem(room) !== undefined) throw bad;
   const roomKey = new Uint8Array(Buffer.from(key, "base64url"));
@@ -43,5 +46,6 @@ export function decodeInvite(text: string): Invite {
     endpoint: endpoint(host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`),
     room,
     roomKey,
+    tls: tls === true,
   };
 }
