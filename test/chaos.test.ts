@@ -190,7 +190,9 @@ class Counting {
       hostname: "127.0.0.1",
       port,
       socket: {
-        data: (_, chunk) => counting.#parser.feed(chunk, counting.#frame),
+        data: (_, chunk) => {
+          counting.#parser.feed(chunk, counting.#frame);
+        },
         error: () => undefined,
       },
     });

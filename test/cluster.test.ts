@@ -18,7 +18,7 @@ import {
   SERVER,
   until,
 } from "./support/programs.ts";
-import { RawClient, sendFrame } from "./support/raw-client.ts";
+import { hello, RawClient, sendFrame } from "./support/raw-client.ts";
 
 setDefaultTimeout(120_000);
 
@@ -147,6 +147,22 @@ describe("relays of a cluster", () => {
     await until("all of it", () => bob.entries.length === texts.length, 60_000);
     expect(bob.texts).toEqual(texts);
     expect([ann.closed, bob.closed]).toEqual([false, false]);
+  });
+
+  test("take what a client sends right behind its HELLO, in whatever pieces it comes", async () => {
+    const { port } = await relay();
+    const room = newRoom();
+    const reader = await RawClient.join(port, { room });
+    const bytes = Buffer.concat([hello({ room }), ...numbered(20).map(sendFrame)]);
+    for (const cut of [1, 3, 40, 85, 86, 87, 90, bytes.length - 1]) {
+      const sender = await RawClient.connect(port);
+      const before = reader.entries.length;
+      sender.write(bytes.subarray(0, cut));
+      await Bun.sleep(5);
+      sender.write(bytes.subarray(cut));
+      await until("all of it", () => reader.entries.length === before + 20);
+      expect(reader.texts.slice(before)).toEqual(numbered(20));
+    }
   });
 
   test("spread rooms over as many streams as all of them say", async () => {

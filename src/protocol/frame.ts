@@ -29,7 +29,7 @@ export const FrameType = {
 
 /**
  * Takes one frame. `bytes` is valid during the call only: the body lies in
- * [`start`, `end`). Returning false stops the parser; the rest of the chunk is dropped.
+ * [`start`, `end`). Returning false stops the parser; the rest of the chunk is not looked at.
  */
 export type FrameHandler = (
   type: number,
@@ -116,26 +116,28 @@ export class FrameParser {
 
   /**
    * Feeds the next bytes of the stream; calls `handler` for each frame that is now whole.
+   * @returns how many bytes were used: all, unless `handler` stopped after a frame
    * @throws ProtocolError "malformed" for an empty frame, "too-large" for one above the limit;
    *   the stream cannot be followed any more after that.
    */
-  feed(chunk: Uint8Array, handler: FrameHandler): void {
+  feed(chunk: Uint8Array, handler: FrameHandler): number {
     let at = 0;
     if (this.#held > 0) {
       at = this.#complete(chunk, handler);
-      if (at < 0) return;
+      if (at < 0) return -at;
     }
     while (at + LENGTH_BYTES <= chunk.length) {
       const end = at + LENGTH_BYTES + this.#check(readU32(chunk, at));
       if (end > chunk.length) break;
       const type = chunk[at + LENGTH_BYTES] as number;
-      if (handler(type, chunk, at + LENGTH_BYTES + 1, end) === false) return;
+      if (handler(type, chunk, at + LENGTH_BYTES + 1, end) === false) return end;
       at = end;
     }
     if (at < chunk.length) this.#hold(chunk, at, chunk.length);
+    return chunk.length;
   }
 
-  /** Finishes the pending frame from `chunk`: how far that was used, -1 when all must stop. */
+  /** Finishes the pending frame from `chunk`: how far that was used, negative when all must stop. */
   #complete(chunk: Uint8Array, handler: FrameHandler): number {
     let at = 0;
     if (this.#held < LENGTH_BYTES) {
@@ -151,7 +153,7 @@ export class FrameParser {
     this.#pending = NOTHING;
     this.#held = 0;
     const goOn = handler(frame[LENGTH_BYTES] as number, frame, LENGTH_BYTES + 1, total);
-    return goOn === false ? -1 : end;
+    return goOn === false ? -end : end;
   }
 
   /** Keeps bytes as they come, so that a promised length alone costs no memory. */

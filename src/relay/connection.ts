@@ -134,7 +134,8 @@ export class Connection {
     this.#host.counters.bytesIn += chunk.length;
     this.#batch = 0;
     try {
-      this.#parser.feed(chunk, this.#onFrame);
+      const used = this.#parser.feed(chunk, this.#onFrame);
+      if (used < chunk.length && this.state === "joining") this.#early.push(chunk.slice(used));
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.goneReason = GoneReason.REFUSED;
@@ -155,10 +156,7 @@ export class Connection {
       if (type !== FrameType.HELLO) {
         throw new ProtocolError("malformed", "the first frame must be HELLO");
       }
-      if (!this.#hello(decodeHello(bytes.subarray(start, end)))) {
-        this.#early.push(bytes.slice(end));
-        return false;
-      }
+      if (!this.#hello(decodeHello(bytes.subarray(start, end)))) return false;
     } else if (type === FrameType.SEND) {
       this.entriesSent += 1;
       this.#host.counters.entries += 1;

@@ -2,8 +2,11 @@
 import { Database } from "bun:sqlite";
 import {
   chmodSync,
+  closeSync,
   existsSync,
+  fsyncSync,
   mkdirSync,
+  openSync,
   readdirSync,
   renameSync,
   rmSync,
@@ -106,7 +109,11 @@ export class Store {
     }
     try {
       const file = this.#openOrReplace(path, logId);
-      if (isNew) this.#files += 1;
+      if (isNew) {
+        this.#files += 1;
+        // Its name must be on the disk as well as what is in it.
+        syncFolder(this.#rooms);
+      }
       file.expire(this.now());
       return file;
     } catch (error) {
@@ -147,6 +154,15 @@ export class Store {
 
   close(): void {
     this.#lock.close();
+  }
+}
+
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
   }
 }
 

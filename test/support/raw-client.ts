@@ -44,7 +44,9 @@ export class RawClient {
       hostname: "127.0.0.1",
       port,
       socket: {
-        data: (_, chunk) => client.#parser.feed(chunk, client.#frame),
+        data: (_, chunk) => {
+          client.#parser.feed(chunk, client.#frame);
+        },
         close: () => {
           client.closed = true;
         },
