@@ -134,6 +134,40 @@ describe("relays of a cluster", () => {
     expect(moved.texts).toEqual(["m7", "m8", "m9", "from b"]);
   });
 
+  test("give nothing of a connection to anybody once its client has come back, to this relay or another", async () => {
+    const [a, b] = [await relay(), await relay()];
+    for (const target of [a, b]) {
+      const room = newRoom();
+      const token = crypto.getRandomValues(new Uint8Array(16));
+      const [ann, bystander] = [
+        await RawClient.join(a.port, { room, token }),
+        await RawClient.join(a.port, { room }),
+      ];
+      const logId = ann.welcomed?.logId as Uint8Array;
+      ann.write(Buffer.concat(numbered(3000).map((text) => sendFrame(text.padEnd(100, ".")))));
+      for (let i = 0; i < 100; i++) bystander.send(`by ${i}`);
+      // While much of that is on its way.
+      await until("some of it", () => ann.entries.length > 0);
+      const start = { kind: "after", logId, seq: 0 } as const;
+      const moved = await RawClient.join(target.port, { room, token, start });
+      const next = moved.welcomed?.next ?? 0;
+      moved.send("the last");
+      await until("the last", () => moved.texts.includes("the last"));
+      await until(
+        "all of the bystander's",
+        () => bystander.texts.filter((t) => t.startsWith("by ")).length === 100,
+      );
+      await Bun.sleep(300);
+      const old = moved.entries.filter(({ from }) => from === ann.welcomed?.connection);
+      expect(old.length).toBeGreaterThan(0);
+      expect(old.every(({ seq }) => seq < next)).toBe(true);
+      // What came is the beginning of what was sent, and others' entries came once.
+      expect(old.map(({ text }) => text.replaceAll(".", ""))).toEqual(numbered(old.length));
+      expect(new Set(moved.texts).size).toBe(moved.texts.length);
+      for (const each of [ann, bystander, moved]) each.socket?.terminate();
+    }
+  });
+
   test("hold back who sends more than the cluster takes, and lose nothing of it", async () => {
     const { port } = await relay("--ring-bytes", "16M");
     const room = newRoom();

@@ -68,6 +68,8 @@ interface Offer {
 
 interface Word {
   readonly token: string;
+  /** The old connection, where it was this relay's. */
+  readonly number: number | undefined;
   readonly said: () => void;
 }
 
@@ -170,23 +172,26 @@ export class ClusterLog {
     }
   }
 
-  /** Forgets the entries of a connection that are not published, and never will be. */
+  /**
+   * Forgets the entries of a connection that are not published, and never will be. Only while nothing
+   * is offered, so that it is known which those are.
+   */
   forget(from: number): void {
     const rest = this.#waiting.filter((entry) => entry.from !== from);
     this.#waiting.length = 0;
     this.#waiting.push(...rest);
     this.#waitingBytes = rest.reduce((sum, entry) => sum + entry.body.length, 0);
-    this.#offer = undefined;
   }
 
   /**
    * Tells all relays that a client has connected again. Once it is said nothing can come any more of
    * what the client sent before.
+   * @param number the client's old connection, where it was this relay's
    */
-  replace(token: string): Promise<void> {
+  replace(token: string, number: number | undefined): Promise<void> {
     if (this.#closed) return Promise.resolve();
     return new Promise((said) => {
-      this.#words.push({ token, said });
+      this.#words.push({ token, number, said });
       this.publish();
     });
   }
@@ -294,19 +299,17 @@ export class ClusterLog {
       );
       return;
     }
-    this.#apply(message.seq, run, hdrs.get(HEADER.id));
-    const token = hdrs.get(HEADER.replaces);
-    if (token !== "") this.#events.replaced(token);
+    this.#apply(message.seq, run, hdrs.get(HEADER.id), hdrs.get(HEADER.replaces));
   }
 
-  /** A message is the room's next. */
-  #apply(seq: number, run: Run, id: string): void {
+  /** A message is the room's next; `token` says whose old connection is to be heard no more. */
+  #apply(seq: number, run: Run, id: string, token = ""): void {
     this.#seen = seq;
     this.#aliveAt = performance.now();
     const offer = this.#offer;
     this.#offer = undefined;
     if (offer?.id === id) {
-      if (offer.count === 0) this.#words.shift()?.said();
+      if (offer.count === 0) this.#said();
       for (const { body } of this.#waiting.splice(0, offer.count))
         this.#waitingBytes -= body.length;
     }
@@ -315,7 +318,16 @@ export class ClusterLog {
       this.#ring.appendFrames(run.bytes);
       this.#events.arrived();
     }
+    // Before anything else is offered: what waits may be that connection's.
+    if (token !== "") this.#events.replaced(token);
     this.publish();
+  }
+
+  /** The oldest word to the other relays has been said. */
+  #said(): void {
+    const word = this.#words.shift();
+    if (word?.number !== undefined) this.forget(word.number);
+    word?.said();
   }
 
   #remember(first: number, seq: number): void {

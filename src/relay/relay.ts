@@ -206,8 +206,9 @@ export class Relay implements Host, RoomHost {
     const token = tokenName(hello.token);
     const earlier = this.#tokens.get(`${key} ${token}`);
     if (earlier !== undefined) this.#replace(earlier);
-    if (this.#cluster !== undefined)
-      return this.#joinCluster(this.#cluster, connection, key, hello);
+    if (this.#cluster !== undefined) {
+      return this.#joinCluster(this.#cluster, connection, key, hello, earlier?.number);
+    }
     const room = this.#rooms.get(key) ?? this.#makeRoom(key);
     this.#enter(connection, room, token);
     return room;
@@ -234,13 +235,14 @@ export class Relay implements Host, RoomHost {
     connection: Connection,
     key: string,
     hello: Hello,
+    earlier: number | undefined,
   ): Promise<Room> {
     const token = tokenName(hello.token);
     // A client that goes on after an entry was connected before, perhaps to another relay.
     const comesBack = hello.start.kind === "after" && token !== NO_TOKEN;
     for (;;) {
       const room = this.#rooms.get(key) ?? (await this.#findRoom(cluster, key));
-      if (comesBack) await room.replace(token);
+      if (comesBack) await room.replace(token, earlier);
       // The client may have left meanwhile, or the room been forgotten.
       if (connection.state !== "joining") return room;
       if (this.#rooms.get(key) !== room) continue;

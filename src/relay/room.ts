@@ -72,9 +72,12 @@ export class Room {
     this.readable = this.#flushed = this.ring.head;
   }
 
-  /** Says to all relays that a client has come back. Nothing of what it sent before comes then. */
-  async replace(token: string): Promise<void> {
-    await this.#shared?.replace(token);
+  /**
+   * Says to all relays that a client has come back. Nothing of what it sent before comes then.
+   * @param number its old connection, where it was this relay's
+   */
+  async replace(token: string, number: number | undefined): Promise<void> {
+    await this.#shared?.replace(token, number);
   }
 
   /** What this connection has sent and nobody has been given is not to be given to anybody. */
