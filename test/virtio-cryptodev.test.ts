@@ -458,7 +458,8 @@ describe("backend=cryptodev", () => {
     async () => {
       const kernel = stockKernel();
       const key = scratch.key("nested.key");
-      const relay = await RelayProcess.start();
+      // Everything takes its time there, also to say HELLO.
+      const relay = await RelayProcess.start("--handshake-timeout", "300", "--ping", "600");
       const bob = await joined(relay.port, key, "bob", "--crypto", "software");
       const inner = join(scratch.path, "inner-initrd");
       // The inner machine's network is one step further from the host, whose address stays the same.
@@ -467,7 +468,7 @@ describe("backend=cryptodev", () => {
         ip addr flush dev eth0; ip addr add 10.0.3.15/24 dev eth0; ip route add default via 10.0.3.2
         chmod 600 /room.key
         { echo hello-from-within; until grep -q hello-from-without /tmp/chat; do sleep 1; done; } |
-          chat-client 10.0.2.2:${relay.port} --key-file /room.key --nick ann --crypto /dev/crypto > /tmp/chat 2>&1
+          chat-client 10.0.2.2:${relay.port} --key-file /room.key --nick ann --timeout 900 --crypto /dev/crypto > /tmp/chat 2>&1
         cat /tmp/chat
         poweroff -f\n`;
       const innerPrograms = { "bin/chat-client": CLIENT, "room.key": key };
