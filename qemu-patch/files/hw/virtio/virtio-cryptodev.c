@@ -87,7 +87,7 @@ struct CryptodevRequest {
     QSIMPLEQ_ENTRY(CryptodevRequest) next;
 };
 
-/* Ends a file's sessions and closes it; from any thread, nothing else using it */
+/* Ends an unused file's sessions and closes it; from any thread */
 static void file_end(VirtIOCryptodev *s, CryptodevFile *file)
 {
     GHashTableIter iter;
