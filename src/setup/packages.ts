@@ -13,6 +13,7 @@ export const TEST_TOOLS: readonly Tool[] = [
   { needs: "openssl", package: "openssl" },
   { needs: "faketime", package: "faketime" },
   { needs: "nats-server", package: "nats-server" },
+  { needs: "systemd-analyze", package: "systemd" },
   { needs: "gcc", package: "gcc" },
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
 ];
