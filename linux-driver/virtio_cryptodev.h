@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ((GPL-2.0 WITH Linux-syscall-note) OR BSD-3-Clause) */
 /*
- * The virtio cryptodev device, as docs/virtio-cryptodev.md specifies it.
+ * The virtio cryptodev device, as docs/virtio-cryptodev.md specifies it. This is the copy that is
+ * kept by hand; qemu-patch/headers.sh makes QEMU's and the core's from it.
  */
 #ifndef _VIRTIO_CRYPTODEV_H
 #define _VIRTIO_CRYPTODEV_H
@@ -9,15 +10,40 @@
 
 /* Not assigned; the highest that virtio_pci takes */
 #define VIRTIO_ID_CRYPTODEV		63
+/* What stock QEMU's vhost-user-test-device can be told: good only where the magic stands. */
+#define VIRTIO_ID_CRYPTODEV_STOCK	38
+
+/* Feature bits */
+#define VIRTIO_CRYPTODEV_F_AEAD		0
+#define VIRTIO_CRYPTODEV_F_ASYNC	1
+#define VIRTIO_CRYPTODEV_F_CPHASH	2
+/* num_queues is valid */
+#define VIRTIO_CRYPTODEV_F_MQ		3
 
 /* No device promises more; source and result fit a queue of 1,024 as 4 KiB pages. */
 #define VIRTIO_CRYPTODEV_MAX_BYTES	0x100000
+#define VIRTIO_CRYPTODEV_MAX_QUEUES	64
+
+/* "vcdv" in the order of bytes */
+#define VIRTIO_CRYPTODEV_MAGIC		0x76646376
+#define VIRTIO_CRYPTODEV_VERSION	1
+
+#define VIRTIO_CRYPTODEV_BACKEND_BUILTIN	0
+#define VIRTIO_CRYPTODEV_BACKEND_CRYPTODEV	1
+#define VIRTIO_CRYPTODEV_BACKEND_LIBCRYPTO	2
+#define VIRTIO_CRYPTODEV_BACKEND_NULL		3
 
 struct virtio_cryptodev_config {
+	__le32 magic;
+	__le32 version;
+	/* Another one: the device has lost what was open, and needs a reset. */
+	__le32 instance;
 	__le32 backend;
 	__le32 max_files;
 	__le32 max_sessions;
 	__le32 max_bytes;
+	__le16 num_queues;
+	__le16 reserved;
 };
 
 #define VIRTIO_CRYPTODEV_OPEN		1
