@@ -158,8 +158,9 @@ struct vcd_ops {
     /* By vcd_queue_reset(): a chain that is not to be answered any more */
     void (*drop)(void *queue_opaque, void *cookie);
     /*
-     * Something is to be completed: have vcd_queue_complete() called soon.
+     * A thread has done something: have vcd_queue_complete() called soon.
      * From any thread, with locks held: must not wait, nor call the core.
+     * What vcd_submit() did itself is not told: complete after each turn.
      */
     void (*wake)(void *queue_opaque);
     /*
@@ -248,8 +249,8 @@ enum vcd_stat {
 
 /* A statistic's name, with words apart by "-" */
 const char *vcd_stat_name(enum vcd_stat stat);
-uint64_t vcd_device_stat(const struct vcd_device *dev, enum vcd_stat stat);
+uint64_t vcd_device_stat(struct vcd_device *dev, enum vcd_stat stat);
 /* Operations with the algorithm at @index of vcd_algorithms */
-uint64_t vcd_device_stat_algorithm(const struct vcd_device *dev, size_t index);
+uint64_t vcd_device_stat_algorithm(struct vcd_device *dev, size_t index);
 
 #endif /* VCD_H */

@@ -1,0 +1,341 @@
+/*
+ * virtio cryptodev: the way of a request, from its chain to its answer
+ *
+ * begin -> (behind others of its session) -> run, here or by a thread ->
+ * done -> completed by the transport. On the way its chain may be taken from
+ * it: then it ends without a word. All functions are called with the queue's
+ * lock, which is let go while a backend works.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* What a thread does on guest memory itself; longer work is done on copies. */
+#define DIRECT_NS       2000000
+
+struct vcd_request *vcd_request_new(struct vcd_queue *queue)
+{
+    struct vcd_request *req = TAILQ_FIRST(&queue->spare);
+
+    if (req) {
+        TAILQ_REMOVE(&queue->spare, req, link);
+        memset(req, 0, sizeof(*req));
+    } else {
+        req = calloc(1, sizeof(*req));
+        if (!req) {
+            return NULL;
+        }
+    }
+    req->queue = queue;
+    return req;
+}
+
+void vcd_request_free(struct vcd_request *req)
+{
+    free(req->info);
+    TAILQ_INSERT_HEAD(&req->queue->spare, req, link);
+}
+
+void vcd_request_done(struct vcd_request *req)
+{
+    struct vcd_queue *queue = req->queue;
+    struct virtio_cryptodev_response response = {
+        .error = -req->error,
+        .value = req->value,
+        .iv_bytes = req->iv_bytes,
+        .mac_bytes = req->mac_bytes,
+    };
+
+    if (req->error) {
+        vcd_count(queue->dev, VCD_STAT_ERRORS, 1);
+        response.value = 0;
+        response.iv_bytes = 0;
+        response.mac_bytes = 0;
+        req->written = 0;
+    }
+    vcd_iov_write(req->in, req->in_num, 0, &response, sizeof(response));
+    req->state = VCD_DONE;
+    if (TAILQ_EMPTY(&queue->done) && !queue->submitting) {
+        queue->dev->ops->wake(queue->opaque);
+    }
+    TAILQ_INSERT_TAIL(&queue->done, req, place);
+    pthread_cond_broadcast(&queue->progress);
+}
+
+static void run(struct vcd_request *req);
+
+/* It uses its session and file no more: whoever waited for that goes on. */
+static void leave(struct vcd_request *req)
+{
+    struct vcd_session *session = req->session;
+    struct vcd_file *file = req->file;
+
+    req->session = NULL;
+    req->file = NULL;
+    if (session) {
+        bool first = TAILQ_FIRST(&session->requests) == req;
+        struct vcd_request *next;
+
+        TAILQ_REMOVE(&session->requests, req, order);
+        next = TAILQ_FIRST(&session->requests);
+        if (first && next) {
+            run(next);
+        }
+    }
+    if (file) {
+        vcd_file_release(file);
+    }
+}
+
+/* Frees the copy: a guest's data, which is not left lying about. */
+static void drop_buffer(struct vcd_request *req)
+{
+    if (req->buffer) {
+        explicit_bzero(req->buffer, req->op.len);
+        free(req->buffer);
+        req->buffer = NULL;
+    }
+}
+
+/* From here to the end_touching() a reset waits for this request. */
+static void begin_touching(struct vcd_request *req)
+{
+    req->touching = true;
+    pthread_mutex_unlock(&req->queue->lock);
+}
+
+static void end_touching(struct vcd_request *req)
+{
+    pthread_mutex_lock(&req->queue->lock);
+    req->touching = false;
+    pthread_cond_broadcast(&req->queue->progress);
+}
+
+/*
+ * Guest memory is touched before and after the work, not in it: a backend
+ * that hangs holds nothing of the guest's.
+ */
+static void work_on_copy(struct vcd_request *req)
+{
+    struct vcd_queue *queue = req->queue;
+
+    req->buffer = malloc(req->op.len + 1);
+    if (!req->buffer) {
+        req->error = -ENOMEM;
+        return;
+    }
+    begin_touching(req);
+    vcd_iov_read(req->out, req->out_num, req->src_at, req->buffer,
+                 req->op.len);
+    end_touching(req);
+    req->op.src = req->buffer;
+    if (req->op.dst) {
+        req->op.dst = req->buffer;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    req->kind->work(req);
+    pthread_mutex_lock(&queue->lock);
+    if (req->attached && !req->error && req->op.dst) {
+        begin_touching(req);
+        vcd_iov_write(req->in, req->in_num,
+                      sizeof(struct virtio_cryptodev_response),
+                      req->op.dst, req->op.len);
+        end_touching(req);
+    }
+    drop_buffer(req);
+}
+
+static void work(struct vcd_request *req)
+{
+    struct vcd_queue *queue = req->queue;
+
+    req->state = VCD_RUNNING;
+    if (!req->kind->moves_data) {
+        pthread_mutex_unlock(&queue->lock);
+        req->kind->work(req);
+        pthread_mutex_lock(&queue->lock);
+    } else if (req->on_copy) {
+        work_on_copy(req);
+    } else {
+        begin_touching(req);
+        req->kind->work(req);
+        end_touching(req);
+    }
+    req->kind->book(req);
+    if (req->attached) {
+        if (!req->error && req->kind->answer) {
+            req->kind->answer(req);
+        }
+        vcd_request_done(req);
+        leave(req);
+    } else {
+        leave(req);
+        vcd_request_free(req);
+        pthread_cond_broadcast(&queue->progress);
+    }
+}
+
+static void run_in_thread(struct vcd_job *job)
+{
+    struct vcd_request *req = (struct vcd_request *)job;
+    struct vcd_queue *queue = req->queue;
+
+    pthread_mutex_lock(&queue->lock);
+    if (req->attached) {
+        work(req);
+    } else {
+        /* Detached after a thread had taken it, and before it began */
+        req->kind->undo(req);
+        leave(req);
+        vcd_request_free(req);
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* Does it at once where that is cheap and allowed, else a thread does. */
+static void run(struct vcd_request *req)
+{
+    struct vcd_device *dev = req->queue->dev;
+
+    if (req->here && !dev->backend->may_block &&
+        req->cost <= dev->config.inline_ns) {
+        work(req);
+        return;
+    }
+    req->here = false;
+    if (dev->backend->may_block || req->cost > DIRECT_NS) {
+        req->on_copy = true;
+    }
+    req->job.buffer_bytes = req->on_copy ? req->op.len : 0;
+    vcd_count(dev, VCD_STAT_IN_THREADS, 1);
+    req->state = VCD_QUEUED;
+    req->job.run = run_in_thread;
+    vcd_pool_add(&dev->pool, &req->job);
+}
+
+void vcd_request_use(struct vcd_request *req, struct vcd_file *file,
+                     struct vcd_session *session)
+{
+    req->file = file;
+    file->in_flight++;
+    if (session) {
+        req->session = session;
+        TAILQ_INSERT_TAIL(&session->requests, req, order);
+    }
+}
+
+/* Its admission has been counted in dev->waiting already. */
+static void wait_for_room(struct vcd_request *req)
+{
+    req->state = VCD_WAITING;
+    req->here = false;
+    TAILQ_INSERT_TAIL(&req->queue->waiting, req, place);
+}
+
+static void stop_waiting(struct vcd_request *req)
+{
+    struct vcd_device *dev = req->queue->dev;
+
+    req->state = VCD_NEW;
+    TAILQ_REMOVE(&req->queue->waiting, req, place);
+    pthread_mutex_lock(&dev->lock);
+    dev->waiting--;
+    pthread_mutex_unlock(&dev->lock);
+}
+
+/* It was not done, and its answer says why. */
+static void refuse(struct vcd_request *req, int error)
+{
+    req->kind->undo(req);
+    req->error = error;
+    vcd_request_done(req);
+    leave(req);
+}
+
+void vcd_request_begin(struct vcd_request *req)
+{
+    int error = req->kind->admit ? req->kind->admit(req) : 0;
+
+    if (error == -EAGAIN) {
+        wait_for_room(req);
+        return;
+    }
+    if (error) {
+        refuse(req, error);
+        return;
+    }
+    req->admitted = true;
+    if (req->session && TAILQ_FIRST(&req->session->requests) != req) {
+        req->state = VCD_PARKED;
+        req->here = false;
+    } else {
+        run(req);
+    }
+}
+
+static void retry_queue(struct vcd_queue *queue, int error)
+{
+    unsigned count = 0;
+    struct vcd_request *req;
+
+    TAILQ_FOREACH(req, &queue->waiting, place) {
+        count++;
+    }
+    /* Who has to wait once more comes behind, so each is tried once. */
+    for (; count > 0; count--) {
+        req = TAILQ_FIRST(&queue->waiting);
+        stop_waiting(req);
+        if (error && req->kind == &vcd_open_kind) {
+            refuse(req, error);
+        } else {
+            vcd_request_begin(req);
+        }
+    }
+}
+
+void vcd_retry_waiting(struct vcd_device *dev, int error)
+{
+    for (uint32_t i = 0; i < dev->config.num_queues; i++) {
+        struct vcd_queue *queue = &dev->queues[i];
+
+        pthread_mutex_lock(&queue->lock);
+        retry_queue(queue, error);
+        pthread_mutex_unlock(&queue->lock);
+    }
+}
+
+void vcd_request_detach(struct vcd_request *req)
+{
+    struct vcd_queue *queue = req->queue;
+
+    req->attached = false;
+    TAILQ_REMOVE(&queue->requests, req, link);
+    queue->in_flight--;
+    switch (req->state) {
+    case VCD_RUNNING:
+        return;
+    case VCD_QUEUED:
+        if (!vcd_pool_remove(&queue->dev->pool, &req->job)) {
+            /* A thread has it. */
+            return;
+        }
+        break;
+    case VCD_WAITING:
+        stop_waiting(req);
+        break;
+    case VCD_DONE:
+        TAILQ_REMOVE(&queue->done, req, place);
+        vcd_request_free(req);
+        return;
+    default:
+        break;
+    }
+    req->kind->undo(req);
+    leave(req);
+    vcd_request_free(req);
+}
