@@ -144,6 +144,9 @@ struct vcd_device *vcd_device_new(const struct vcd_config *config,
 void vcd_device_free(struct vcd_device *dev,
                      void (*backend_done)(void *backend_opaque))
 {
+    pthread_mutex_lock(&dev->lock);
+    dev->freed = true;
+    pthread_mutex_unlock(&dev->lock);
     dev->backend_done = backend_done;
     vcd_pool_stop(&dev->pool);
 }

@@ -71,7 +71,7 @@ static void file_gone(struct vcd_device *dev, struct vcd_file *file,
         dev->sessions_ending -= ended;
         dev->files_ending--;
     }
-    if (--dev->files == 0 && dev->ops->release) {
+    if (--dev->files == 0 && dev->ops->release && !dev->freed) {
         dev->ops->release(dev->opaque);
     }
     vcd_wake_waiting(dev);

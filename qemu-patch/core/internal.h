@@ -102,6 +102,8 @@ struct vcd_device {
 
     pthread_mutex_t lock;
     enum vcd_hold hold;
+    /* The transport is not there any more */
+    bool freed;
     /* Opening, open, and being ended: all count for the limits */
     uint32_t files;
     uint32_t files_ending;

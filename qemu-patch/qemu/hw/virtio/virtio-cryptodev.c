@@ -1,743 +1,472 @@
 /*
  * virtio cryptodev device: the host's /dev/crypto for guests
  *
- * Requests come off one virtqueue, are checked here and done by a backend in
- * worker threads. Nothing that the guest says is used before it is checked:
- * structures are copied once, lengths are held against the chain, handles and
- * sessions are this device's own numbers. Numbers in brackets are the
- * requirements of the device's specification that a line keeps.
+ * A transport of the core in cryptodev/core, which does all that the device's
+ * specification says. Here are the virtqueues, the bottom halves in which the
+ * core runs, and what QEMU wants to know of a device.
+ *
+ * Everything that touches a virtqueue happens in a bottom half of the queue's:
+ * in the main loop one that guards against the device's being entered again
+ * through its own registers (a guest may point an interrupt, a descriptor or
+ * a ring at them); in an iothread interrupts are left to the main loop. What
+ * doesn't lie in memory is refused.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qemu/iov.h"
 #include "qemu/module.h"
-#include "qemu/error-report.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
 #include "block/aio-wait.h"
-#include "block/thread-pool.h"
+#include "exec/memory.h"
 #include "hw/qdev-properties.h"
+#include "hw/qdev-properties-system.h"
+#include "hw/virtio/iothread-vq-mapping.h"
+#include "hw/virtio/virtio-bus.h"
 #include "hw/virtio/virtio-cryptodev.h"
 #include "migration/blocker.h"
+#include "system/system.h"
+#include "cryptodev/backends/backends.h"
+#include "cryptodev/core/vcd.h"
 #include "trace.h"
 
 #define QUEUE_SIZE      1024
 
+/* Work that is done in one turn, in ns; then others have theirs. */
+#define TURN_NS         200000
+
 /*
- * A small operation takes less time than handing it to a thread does, and is
- * bounded: it is done at once. In bytes.
+ * Work of at most so many ns is done by whoever takes the request: the main
+ * loop has others to serve, an iothread hasn't.
  */
-#define INLINE_BYTES    4096
+#define INLINE_MAIN_NS      8000
+#define INLINE_IOTHREAD_NS  30000
 
-typedef struct CryptodevRequest CryptodevRequest;
-typedef QSIMPLEQ_HEAD(, CryptodevRequest) CryptodevRequestQueue;
+static void queue_schedule(VirtIOCryptodevQueue *q)
+{
+    qemu_bh_schedule(qatomic_read(&q->in_iothread) ? q->io_bh : q->bh);
+}
 
-typedef struct CryptodevFile {
-    uint32_t handle;
-    void *backend_file;
-    GHashTable *sessions;
-    uint32_t last_session;
-    /* GSESSION requests that are being done; they count for max-sessions */
-    unsigned sessions_coming;
-    /* Requests that use this file and are not finished */
-    unsigned in_flight;
-    /* A CLOSE that waits for them [12] */
-    CryptodevRequest *close;
-} CryptodevFile;
+/*
+ * What the core asks for
+ */
 
-typedef struct CryptodevSession {
-    const CryptodevAlgorithm *cipher;
-    const CryptodevAlgorithm *mac;
-    void *backend_session;
-    /* Requests in the order of their arrival; the first is being done [11] */
-    CryptodevRequestQueue queue;
-} CryptodevSession;
+static void chain_complete(void *opaque, void *cookie, size_t written)
+{
+    VirtIOCryptodevQueue *q = opaque;
+    VirtQueueElement *elem = cookie;
 
-struct CryptodevRequest {
-    VirtQueueElement elem;          /* must be first */
-    VirtIOCryptodev *s;
-    /* What it uses; NULL for OPEN and CLOSE */
-    CryptodevFile *file;
-    /* Whose queue it stands in; NULL where it stands in none */
-    CryptodevSession *session;
-    /* In a worker thread, unless it is short: sets error. */
-    void (*work)(CryptodevRequest *req);
-    /* Then in the main loop: answers the guest and frees the request. */
-    void (*done)(CryptodevRequest *req);
-    uint32_t command;
-    int error;
-    /* OPEN and GSESSION: what the backend made */
-    void *made;
-    /* CLOSE */
-    CryptodevFile *closing;
-    /* GSESSION */
-    CryptodevSessionSpec spec;
-    uint8_t *keys;
-    /* GSESSINFO */
-    struct virtio_cryptodev_gsessinfo info;
-    /* CRYPT */
-    CryptodevOp op;
-    uint8_t iv[CRYPTODEV_IV_MAX];
-    /* Copies, where guest memory is not in one piece */
-    uint8_t *src_copy;
-    uint8_t *dst_copy;
-    size_t iv_back;
-    size_t mac_bytes;
-    QSIMPLEQ_ENTRY(CryptodevRequest) next;
+    trace_virtio_cryptodev_done(q->s, elem->index, written);
+    virtqueue_fill(q->vq, elem, written, q->filled++);
+    g_free(elem);
+}
+
+static void chain_drop(void *opaque, void *cookie)
+{
+    VirtIOCryptodevQueue *q = opaque;
+
+    virtqueue_detach_element(q->vq, cookie, 0);
+    g_free(cookie);
+}
+
+static void queue_wake(void *opaque)
+{
+    queue_schedule(opaque);
+}
+
+static void device_hold(void *opaque)
+{
+    VirtIOCryptodev *s = opaque;
+
+    qemu_bh_schedule(s->hold_bh);
+}
+
+static void device_release(void *opaque)
+{
+    VirtIOCryptodev *s = opaque;
+
+    qemu_bh_schedule(s->release_bh);
+}
+
+static const struct vcd_ops core_ops = {
+    .complete = chain_complete,
+    .drop = chain_drop,
+    .wake = queue_wake,
+    .hold = device_hold,
+    .release = device_release,
 };
 
-/* Ends an unused file's sessions and closes it; from any thread */
-static void file_end(VirtIOCryptodev *s, CryptodevFile *file)
-{
-    GHashTableIter iter;
-    gpointer value;
-
-    g_hash_table_iter_init(&iter, file->sessions);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        CryptodevSession *session = value;
-
-        s->backend->session_free(file->backend_file, session->backend_session);
-        g_free(session);
-    }
-    s->backend->close(file->backend_file);
-}
-
-static void file_free(CryptodevFile *file)
-{
-    g_hash_table_destroy(file->sessions);
-    g_free(file);
-}
-
-/* Gives a chain back to the guest with a response and @written bytes of data */
-static void request_finish(CryptodevRequest *req, uint32_t value,
-                           uint32_t iv_bytes, uint32_t mac_bytes,
-                           size_t written)
-{
-    VirtIOCryptodev *s = req->s;
-    struct virtio_cryptodev_response response = {
-        .error = cpu_to_le32(-req->error),
-        .value = cpu_to_le32(value),
-        .iv_bytes = cpu_to_le32(iv_bytes),
-        .mac_bytes = cpu_to_le32(mac_bytes),
-    };
-
-    trace_virtio_cryptodev_done(s, req->elem.index, req->error, written);
-    if (req->error) {
-        s->stats.errors++;
-        written = 0;
-    }
-    if (s->draining) {
-        virtqueue_detach_element(s->vq, &req->elem, 0);
-    } else {
-        iov_from_buf(req->elem.in_sg, req->elem.in_num, 0,
-                     &response, sizeof(response));
-        virtqueue_push(s->vq, &req->elem, sizeof(response) + written);
-        virtio_notify(VIRTIO_DEVICE(s), s->vq);
-    }
-    g_free(req->src_copy);
-    g_free(req->dst_copy);
-    g_free(req);
-}
-
-static void request_fail(CryptodevRequest *req, int error)
-{
-    req->error = error;
-    request_finish(req, 0, 0, 0, 0);
-}
-
 /*
- * How a request is done: work in a worker thread, then done in the main loop.
- * Requests that stand in a session's queue are done one after the other.
+ * Migration: open files have keys in the host's hands, and stay here.
  */
 
-static void request_complete(CryptodevRequest *req);
-static void virtio_cryptodev_handle_queue(VirtIODevice *vdev, VirtQueue *vq);
-
-static int work_in_thread(void *opaque)
+static void hold_bh(void *opaque)
 {
-    CryptodevRequest *req = opaque;
-
-    req->work(req);
-    return 0;
-}
-
-static void work_done(void *opaque, int ret)
-{
-    CryptodevRequest *req = opaque;
-    VirtIOCryptodev *s = req->s;
-
-    request_complete(req);
-    if (!s->draining) {
-        /* There may be requests that waited for one less to be in flight. */
-        virtio_cryptodev_handle_queue(VIRTIO_DEVICE(s), s->vq);
-    }
-}
-
-static void request_run(CryptodevRequest *req)
-{
-    if (!req->s->backend->may_block && req->op.len <= INLINE_BYTES) {
-        req->work(req);
-        request_complete(req);
-    } else {
-        thread_pool_submit_aio(work_in_thread, req, work_done, req);
-    }
-}
-
-/* Begins a request, or has it wait for those that came before it [11] */
-static void request_begin(CryptodevRequest *req, CryptodevFile *file,
-                          CryptodevSession *session)
-{
-    bool first = true;
-
-    req->file = file;
-    req->session = session;
-    req->s->in_flight++;
-    if (file) {
-        file->in_flight++;
-    }
-    if (session) {
-        first = QSIMPLEQ_EMPTY(&session->queue);
-        QSIMPLEQ_INSERT_TAIL(&session->queue, req, next);
-    }
-    if (first) {
-        request_run(req);
-    }
-}
-
-/* Begins a file's CLOSE once nothing uses the file any more [12] */
-static void close_when_idle(CryptodevFile *file)
-{
-    if (file->close && file->in_flight == 0) {
-        request_run(g_steal_pointer(&file->close));
-    }
-}
-
-static void request_complete(CryptodevRequest *req)
-{
-    CryptodevFile *file = req->file;
-    CryptodevSession *session = req->session;
-    CryptodevRequest *follower = NULL;
-
-    req->s->in_flight--;
-    if (session) {
-        QSIMPLEQ_REMOVE_HEAD(&session->queue, next);
-        follower = QSIMPLEQ_FIRST(&session->queue);
-    }
-    if (file) {
-        file->in_flight--;
-    }
-    /* Frees the request, and the session where it was its FSESSION */
-    req->done(req);
-    if (follower) {
-        request_run(follower);
-    } else if (file) {
-        close_when_idle(file);
-    }
-}
-
-/*
- * Files
- */
-
-static bool file_count_changed(VirtIOCryptodev *s)
-{
+    VirtIOCryptodev *s = opaque;
     Error *err = NULL;
+    int error;
 
-    s->stats.files = g_hash_table_size(s->files);
-    if (s->stats.files > 0 && !s->migration_blocker) {
-        error_setg(&s->migration_blocker,
-                   "virtio-cryptodev: the guest has crypto files open, "
-                   "whose keys are in the host's hands");
-        if (migrate_add_blocker(&s->migration_blocker, &err) < 0) {
-            warn_report_err(err);
+    error_setg(&s->migration_blocker,
+               "virtio-cryptodev: the guest has crypto files open, "
+               "whose keys are in the host's hands");
+    error = migrate_add_blocker(&s->migration_blocker, &err);
+    if (error < 0) {
+        warn_report_once("virtio-cryptodev: a guest's open is refused: %s",
+                         error_get_pretty(err));
+        error_free(err);
+    }
+    vcd_device_held(s->core, error < 0 ? -EBUSY : 0);
+}
+
+static void release_bh(void *opaque)
+{
+    VirtIOCryptodev *s = opaque;
+
+    if (vcd_device_release(s->core)) {
+        migrate_del_blocker(&s->migration_blocker);
+    }
+}
+
+/*
+ * A queue's turns
+ */
+
+/* Makes what has been filled in visible, as the last thing of all. */
+static void queue_flush(VirtIOCryptodevQueue *q)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
+    VirtQueue *vq = q->vq;
+    unsigned filled = q->filled;
+    bool in_iothread = q->in_iothread;
+
+    if (filled == 0) {
+        return;
+    }
+    q->filled = 0;
+    virtqueue_flush(vq, filled);
+    if (in_iothread) {
+        virtio_notify_irqfd(vdev, vq);
+    } else {
+        virtio_notify(vdev, vq);
+    }
+}
+
+/*
+ * Whether all of it lies in memory: what lies in registers has been mapped as
+ * a copy, which would be written to them when the chain is given back.
+ */
+static bool in_memory(const struct iovec *iov, unsigned num)
+{
+    ram_addr_t offset;
+
+    for (unsigned i = 0; i < num; i++) {
+        if (!memory_region_from_host(iov[i].iov_base, &offset)) {
             return false;
         }
-    } else if (s->stats.files == 0 && s->migration_blocker) {
-        migrate_del_blocker(&s->migration_blocker);
     }
     return true;
 }
 
-static void open_work(CryptodevRequest *req)
+/* Returns what was done at once, in ns; -1 when there was nothing to take */
+static int64_t take_one(VirtIOCryptodevQueue *q)
 {
-    req->error = req->s->backend->open(req->s->conf.path, &req->made);
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
+    VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
+    int64_t spent = -1;
+    bool good;
+
+    if (!elem) {
+        return -1;
+    }
+    WITH_RCU_READ_LOCK_GUARD() {
+        good = in_memory(elem->out_sg, elem->out_num) &&
+               in_memory(elem->in_sg, elem->in_num);
+    }
+    trace_virtio_cryptodev_request(q->s, elem->index, elem->out_num,
+                                   elem->in_num);
+    if (good) {
+        spent = vcd_submit(q->core, elem->out_sg, elem->out_num,
+                           elem->in_sg, elem->in_num, elem);
+    }
+    if (spent < 0) {
+        virtqueue_detach_element(q->vq, elem, 0);
+        g_free(elem);
+        virtio_error(vdev, good ?
+                     "virtio-cryptodev: a chain without room for request or "
+                     "response" :
+                     "virtio-cryptodev: a chain that is not in memory");
+    }
+    return spent;
 }
 
-static void open_done(CryptodevRequest *req)
+/* Takes what there is. Returns whether the turn ended before it was all. */
+static bool take_some(VirtIOCryptodevQueue *q)
 {
-    VirtIOCryptodev *s = req->s;
-    CryptodevFile *file;
+    int64_t left = TURN_NS, spent;
 
-    s->files_coming--;
-    if (req->error) {
-        request_finish(req, 0, 0, 0, 0);
-        return;
-    }
-    file = g_new0(CryptodevFile, 1);
-    file->backend_file = req->made;
-    file->sessions = g_hash_table_new(NULL, NULL);
-    /* A number that is taken is passed over: handles wrap after 2^32. */
     do {
-        file->handle = ++s->last_handle;
-    } while (g_hash_table_contains(s->files, GUINT_TO_POINTER(file->handle)));
-    g_hash_table_insert(s->files, GUINT_TO_POINTER(file->handle), file);
-    if (!file_count_changed(s)) {
-        g_hash_table_remove(s->files, GUINT_TO_POINTER(file->handle));
-        file_end(s, file);
-        file_free(file);
-        request_fail(req, -EBUSY);
-        return;
-    }
-    s->stats.opens++;
-    request_finish(req, file->handle, 0, 0, 0);
-}
-
-static void do_open(CryptodevRequest *req)
-{
-    VirtIOCryptodev *s = req->s;
-
-    if (g_hash_table_size(s->files) + s->files_coming >= s->conf.max_files) {
-        request_fail(req, -EMFILE);
-        return;
-    }
-    s->files_coming++;
-    req->work = open_work;
-    req->done = open_done;
-    request_begin(req, NULL, NULL);
-}
-
-static void close_work(CryptodevRequest *req)
-{
-    file_end(req->s, req->closing);
-}
-
-static void close_done(CryptodevRequest *req)
-{
-    req->s->stats.sessions -= g_hash_table_size(req->closing->sessions);
-    file_free(req->closing);
-    file_count_changed(req->s);
-    request_finish(req, 0, 0, 0, 0);
-}
-
-static void do_close(CryptodevRequest *req, CryptodevFile *file)
-{
-    /* From here on the handle is unknown; what it has begun is finished. */
-    g_hash_table_remove(req->s->files, GUINT_TO_POINTER(file->handle));
-    req->work = close_work;
-    req->done = close_done;
-    req->closing = file;
-    req->s->in_flight++;
-    file->close = req;
-    close_when_idle(file);
-}
-
-/*
- * Sessions
- */
-
-static bool key_sizes_valid(const CryptodevSessionSpec *spec)
-{
-    return (!spec->mac || !spec->mac->keyed || spec->mac_key_bytes > 0) &&
-           (!spec->cipher || spec->key_bytes > 0);
-}
-
-static void gsession_work(CryptodevRequest *req)
-{
-    req->error = req->s->backend->session_new(req->file->backend_file,
-                                              &req->spec, &req->made);
-}
-
-static void gsession_done(CryptodevRequest *req)
-{
-    CryptodevFile *file = req->file;
-    const CryptodevSessionSpec *spec = &req->spec;
-    CryptodevSession *session;
-    uint32_t number;
-
-    file->sessions_coming--;
-    /* A compiler may not leave this out: the keys must not stay here. */
-    explicit_bzero(req->keys, spec->key_bytes + spec->mac_key_bytes);
-    g_free(req->keys);
-    if (req->error) {
-        request_finish(req, 0, 0, 0, 0);
-        return;
-    }
-    session = g_new0(CryptodevSession, 1);
-    session->backend_session = req->made;
-    session->cipher = spec->cipher;
-    session->mac = spec->mac;
-    QSIMPLEQ_INIT(&session->queue);
-    do {
-        number = ++file->last_session;
-    } while (g_hash_table_contains(file->sessions, GUINT_TO_POINTER(number)));
-    g_hash_table_insert(file->sessions, GUINT_TO_POINTER(number), session);
-    req->s->stats.sessions++;
-    request_finish(req, number, spec->cipher ? spec->cipher->iv_bytes : 0,
-                   spec->mac ? spec->mac->digest_bytes : 0, 0);
-}
-
-/* 0 or a negative errno; nothing of the GSESSION has been done then [8] */
-static int gsession_prepare(CryptodevRequest *req, CryptodevFile *file)
-{
-    struct iovec *sg = req->elem.out_sg;
-    unsigned num = req->elem.out_num;
-    struct virtio_cryptodev_gsession body;
-    CryptodevSessionSpec *spec = &req->spec;
-    size_t at = sizeof(struct virtio_cryptodev_request) + sizeof(body);
-    uint32_t cipher, mac;
-    size_t bytes;
-
-    if (iov_to_buf(sg, num, at - sizeof(body), &body, sizeof(body)) !=
-        sizeof(body)) {
-        return -EINVAL;
-    }
-    cipher = le32_to_cpu(body.cipher);
-    mac = le32_to_cpu(body.mac);
-    spec->key_bytes = le32_to_cpu(body.key_bytes);
-    spec->mac_key_bytes = le32_to_cpu(body.mac_key_bytes);
-    spec->cipher = cipher ? cryptodev_algorithm(cipher) : NULL;
-    spec->mac = mac ? cryptodev_algorithm(mac) : NULL;
-    if ((!cipher && !mac) ||
-        (cipher && (!spec->cipher || spec->cipher->is_mac)) ||
-        (mac && (!spec->mac || !spec->mac->is_mac)) ||
-        spec->key_bytes > CRYPTODEV_KEY_MAX ||
-        spec->mac_key_bytes > CRYPTODEV_MAC_KEY_MAX ||
-        !key_sizes_valid(spec)) {
-        return -EINVAL;
-    }
-    bytes = spec->key_bytes + spec->mac_key_bytes;
-    if (iov_size(sg, num) < at + bytes) {
-        return -EINVAL;
-    }
-    if (g_hash_table_size(file->sessions) + file->sessions_coming >=
-        req->s->conf.max_sessions) {
-        return -ENOMEM;
-    }
-    req->keys = g_malloc(bytes + 1);
-    iov_to_buf(sg, num, at, req->keys, bytes);
-    spec->key = req->keys;
-    spec->mac_key = req->keys + spec->key_bytes;
-    return 0;
-}
-
-static void do_gsession(CryptodevRequest *req, CryptodevFile *file)
-{
-    int error = gsession_prepare(req, file);
-
-    if (error) {
-        request_fail(req, error);
-        return;
-    }
-    file->sessions_coming++;
-    req->work = gsession_work;
-    req->done = gsession_done;
-    request_begin(req, file, NULL);
-}
-
-/* The session that a request names after its header, or NULL */
-static CryptodevSession *named_session(CryptodevRequest *req,
-                                       CryptodevFile *file, uint32_t *number)
-{
-    uint32_t le;
-
-    if (iov_to_buf(req->elem.out_sg, req->elem.out_num,
-                   sizeof(struct virtio_cryptodev_request),
-                   &le, sizeof(le)) != sizeof(le)) {
-        return NULL;
-    }
-    *number = le32_to_cpu(le);
-    return g_hash_table_lookup(file->sessions, GUINT_TO_POINTER(*number));
-}
-
-static void gsessinfo_work(CryptodevRequest *req)
-{
-    req->error = req->s->backend->info(req->file->backend_file,
-                                       req->session->backend_session,
-                                       &req->info);
-}
-
-static void gsessinfo_done(CryptodevRequest *req)
-{
-    if (!req->error && !req->s->draining) {
-        iov_from_buf(req->elem.in_sg, req->elem.in_num,
-                     sizeof(struct virtio_cryptodev_response),
-                     &req->info, sizeof(req->info));
-    }
-    request_finish(req, 0, 0, 0, sizeof(req->info));
-}
-
-static void do_gsessinfo(CryptodevRequest *req, CryptodevFile *file)
-{
-    uint32_t number;
-    CryptodevSession *session = named_session(req, file, &number);
-
-    if (!session || iov_size(req->elem.in_sg, req->elem.in_num) <
-        sizeof(struct virtio_cryptodev_response) + sizeof(req->info)) {
-        request_fail(req, -EINVAL);
-        return;
-    }
-    req->work = gsessinfo_work;
-    req->done = gsessinfo_done;
-    request_begin(req, file, session);
-}
-
-static void fsession_work(CryptodevRequest *req)
-{
-    req->s->backend->session_free(req->file->backend_file,
-                                  req->session->backend_session);
-}
-
-static void fsession_done(CryptodevRequest *req)
-{
-    g_free(req->session);
-    request_finish(req, 0, 0, 0, 0);
-}
-
-static void do_fsession(CryptodevRequest *req, CryptodevFile *file)
-{
-    uint32_t number;
-    CryptodevSession *session = named_session(req, file, &number);
-
-    if (!session) {
-        request_fail(req, -EINVAL);
-        return;
-    }
-    /* Unknown from here on; what it has begun is finished before it is freed */
-    g_hash_table_remove(file->sessions, GUINT_TO_POINTER(number));
-    req->s->stats.sessions--;
-    req->work = fsession_work;
-    req->done = fsession_done;
-    request_begin(req, file, session);
-}
-
-/*
- * CRYPT
- */
-
-static void count_operation(VirtIOCryptodev *s, CryptodevSession *session,
-                            size_t bytes)
-{
-    s->stats.operations++;
-    s->stats.bytes += bytes;
-    if (session->cipher) {
-        s->stats.by_algorithm[cryptodev_algorithm_index(session->cipher)]++;
-    }
-    if (session->mac) {
-        s->stats.by_algorithm[cryptodev_algorithm_index(session->mac)]++;
-    }
-}
-
-static void crypt_work(CryptodevRequest *req)
-{
-    /* What has not begun when everything is to end isn't waited for. */
-    if (qatomic_read(&req->s->draining)) {
-        req->error = -ENODEV;
-        return;
-    }
-    req->error = req->s->backend->crypt(req->file->backend_file,
-                                        req->session->backend_session,
-                                        &req->op);
-}
-
-/* Hands the results of a CRYPT over */
-static void crypt_done(CryptodevRequest *req)
-{
-    struct iovec *sg = req->elem.in_sg;
-    unsigned num = req->elem.in_num;
-    size_t at = sizeof(struct virtio_cryptodev_response);
-    size_t result = req->op.dst ? req->op.len : 0;
-
-    if (!req->error && !req->s->draining) {
-        count_operation(req->s, req->session, req->op.len);
-        if (req->dst_copy) {
-            iov_from_buf(sg, num, at, req->dst_copy, result);
+        virtio_queue_set_notification(q->vq, 0);
+        while (left > 0) {
+            spent = take_one(q);
+            if (spent < 0) {
+                break;
+            }
+            left -= spent;
         }
-        at += result;
-        iov_from_buf(sg, num, at, req->op.mac, req->mac_bytes);
-        at += req->mac_bytes;
-        iov_from_buf(sg, num, at, req->op.next_iv, req->iv_back);
-    }
-    request_finish(req, 0, 0, 0, result + req->mac_bytes + req->iv_back);
-}
-
-/* Guest memory where it is in one piece, NULL elsewhere */
-static void *one_piece(const struct iovec *sg, unsigned num, size_t at,
-                       size_t bytes)
-{
-    for (unsigned i = 0; i < num; i++) {
-        if (at < sg[i].iov_len) {
-            return bytes <= sg[i].iov_len - at ? sg[i].iov_base + at : NULL;
+        if (left <= 0) {
+            return true;
         }
-        at -= sg[i].iov_len;
-    }
-    return NULL;
+        virtio_queue_set_notification(q->vq, 1);
+    } while (!virtio_queue_empty(q->vq) && !VIRTIO_DEVICE(q->s)->broken);
+    return false;
 }
 
-/* 0 or a negative errno; nothing of the CRYPT has been done then [8] */
-static int crypt_prepare(CryptodevRequest *req, CryptodevFile *file,
-                         CryptodevSession **session)
+static void queue_turn(VirtIOCryptodevQueue *q)
 {
-    VirtIOCryptodev *s = req->s;
-    struct iovec *out = req->elem.out_sg;
-    struct iovec *in = req->elem.in_sg;
-    unsigned out_num = req->elem.out_num;
-    unsigned in_num = req->elem.in_num;
-    struct virtio_cryptodev_crypt body;
-    CryptodevOp *op = &req->op;
-    const CryptodevAlgorithm *cipher, *mac;
-    size_t at = sizeof(struct virtio_cryptodev_request);
-    size_t iv_bytes, result_bytes, digest_bytes, iv_size;
-    uint16_t known = COP_FLAG_UPDATE | COP_FLAG_FINAL | COP_FLAG_WRITE_IV |
-                     COP_FLAG_RESET;
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
 
-    if (iov_to_buf(out, out_num, at, &body, sizeof(body)) != sizeof(body)) {
-        return -EINVAL;
+    /* A machine that is stopped gets answers, and asks for nothing new. */
+    if (vdev->vm_running && virtio_queue_ready(q->vq) && !vdev->broken &&
+        take_some(q)) {
+        queue_schedule(q);
     }
-    at += sizeof(body);
-    *session = g_hash_table_lookup(file->sessions,
-                                   GUINT_TO_POINTER(le32_to_cpu(body.session)));
-    if (!*session) {
-        return -EINVAL;
-    }
-    cipher = (*session)->cipher;
-    mac = (*session)->mac;
-    op->op = le16_to_cpu(body.op);
-    op->flags = le16_to_cpu(body.flags);
-    op->len = le32_to_cpu(body.len);
-    iv_bytes = le32_to_cpu(body.iv_bytes);
-    result_bytes = le32_to_cpu(body.result_bytes);
-    req->mac_bytes = le32_to_cpu(body.mac_bytes);
-    iv_size = cipher ? cipher->iv_bytes : 0;
-    digest_bytes = mac ? mac->digest_bytes : 0;
-    if ((op->flags & COP_FLAG_UPDATE) && !(op->flags & COP_FLAG_FINAL)) {
-        digest_bytes = 0;
-    }
-    req->iv_back = op->flags & COP_FLAG_WRITE_IV ? iv_size : 0;
-    if (op->op > COP_DECRYPT || (op->flags & ~known) ||
-        op->len > s->conf.max_bytes ||
-        (cipher && op->len % cipher->block_bytes) ||
-        (iv_bytes != 0 && iv_bytes != iv_size) ||
-        result_bytes != (cipher ? op->len : 0) ||
-        req->mac_bytes != digest_bytes) {
-        return -EINVAL;
-    }
-    /* None of the terms is above 2^32, so that the sums can't overflow. */
-    if (iov_size(out, out_num) < at + iv_bytes + op->len ||
-        iov_size(in, in_num) < sizeof(struct virtio_cryptodev_response) +
-        result_bytes + req->mac_bytes + req->iv_back) {
-        return -EINVAL;
-    }
-    if (iv_bytes > 0) {
-        iov_to_buf(out, out_num, at, req->iv, iv_bytes);
-        op->iv = req->iv;
-        at += iv_bytes;
-    }
-    op->src = one_piece(out, out_num, at, op->len);
-    if (!op->src) {
-        req->src_copy = g_malloc(op->len + 1);
-        iov_to_buf(out, out_num, at, req->src_copy, op->len);
-        op->src = req->src_copy;
-    }
-    if (cipher) {
-        op->dst = one_piece(in, in_num,
-                            sizeof(struct virtio_cryptodev_response), op->len);
-        if (!op->dst) {
-            req->dst_copy = g_malloc(op->len + 1);
-            op->dst = req->dst_copy;
-        }
-    }
-    return 0;
+    vcd_queue_complete(q->core);
+    queue_flush(q);
 }
 
-static void do_crypt(CryptodevRequest *req, CryptodevFile *file)
+static void queue_main_bh(void *opaque)
 {
-    CryptodevSession *session;
-    int error = crypt_prepare(req, file, &session);
+    VirtIOCryptodevQueue *q = opaque;
 
-    if (error) {
-        request_fail(req, error);
-        return;
-    }
-    req->work = crypt_work;
-    req->done = crypt_done;
-    request_begin(req, file, session);
-}
-
-/*
- * The queue
- */
-
-static void do_request(CryptodevRequest *req,
-                       const struct virtio_cryptodev_request *head)
-{
-    VirtIOCryptodev *s = req->s;
-    uint32_t type = le32_to_cpu(head->type);
-    uint32_t handle = le32_to_cpu(head->handle);
-    CryptodevFile *file;
-
-    req->command = le32_to_cpu(head->command);
-    trace_virtio_cryptodev_request(s, req->elem.index, type, handle,
-                                   req->command);
-    if (type == VIRTIO_CRYPTODEV_OPEN) {
-        do_open(req);
-        return;
-    }
-    if (type != VIRTIO_CRYPTODEV_CLOSE && type != VIRTIO_CRYPTODEV_IOCTL) {
-        request_fail(req, -EINVAL);
-        return;
-    }
-    file = g_hash_table_lookup(s->files, GUINT_TO_POINTER(handle));
-    if (!file) {
-        request_fail(req, -EBADF);
-    } else if (type == VIRTIO_CRYPTODEV_CLOSE) {
-        do_close(req, file);
+    if (q->in_iothread) {
+        queue_schedule(q);
     } else {
-        switch (req->command) {
-        case VIRTIO_CRYPTODEV_GSESSION:
-            do_gsession(req, file);
-            break;
-        case VIRTIO_CRYPTODEV_FSESSION:
-            do_fsession(req, file);
-            break;
-        case VIRTIO_CRYPTODEV_CRYPT:
-            do_crypt(req, file);
-            break;
-        case VIRTIO_CRYPTODEV_GSESSINFO:
-            do_gsessinfo(req, file);
-            break;
-        default:
-            request_fail(req, -EINVAL);
-        }
+        queue_turn(q);
     }
+}
+
+static void queue_io_bh(void *opaque)
+{
+    VirtIOCryptodevQueue *q = opaque;
+
+    if (q->in_iothread) {
+        queue_turn(q);
+    } else {
+        queue_schedule(q);
+    }
+}
+
+static VirtIOCryptodevQueue *queue_of(VirtIOCryptodev *s, VirtQueue *vq)
+{
+    return &s->queues[virtio_get_queue_index(vq)];
 }
 
 static void virtio_cryptodev_handle_queue(VirtIODevice *vdev, VirtQueue *vq)
 {
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
-    struct virtio_cryptodev_request head;
-    CryptodevRequest *req;
 
-    while (!s->draining && s->in_flight < s->conf.max_in_flight) {
-        req = virtqueue_pop(vq, sizeof(*req));
-        if (!req) {
-            return;
+    if (s->io_ctx && !s->ioeventfd_started) {
+        /* Some guests kick before they set DRIVER_OK. */
+        virtio_device_start_ioeventfd(vdev);
+    }
+    queue_schedule(queue_of(s, vq));
+}
+
+/* A machine that goes on may have asked before it was stopped. */
+static void virtio_cryptodev_set_status(VirtIODevice *vdev, uint8_t status)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+
+    if (virtio_device_started(vdev, status)) {
+        for (unsigned i = 0; i < s->conf.num_queues; i++) {
+            queue_schedule(&s->queues[i]);
         }
-        /* virtqueue_pop() allocates with the element filled in only */
-        memset((char *)req + sizeof(req->elem), 0,
-               sizeof(*req) - sizeof(req->elem));
-        req->s = s;
-        if (iov_to_buf(req->elem.out_sg, req->elem.out_num, 0,
-                       &head, sizeof(head)) != sizeof(head) ||
-            iov_size(req->elem.in_sg, req->elem.in_num) <
-            sizeof(struct virtio_cryptodev_response)) {
-            virtqueue_detach_element(vq, &req->elem, 0);
-            g_free(req);
-            virtio_error(vdev, "virtio-cryptodev: a chain without room for "
-                         "request or response");
-            return;
+    }
+}
+
+/*
+ * Iothreads, as virtio-blk has them
+ */
+
+static int (*parent_start_ioeventfd)(VirtIODevice *vdev);
+static void (*parent_stop_ioeventfd)(VirtIODevice *vdev);
+
+static int set_host_notifiers(VirtIOCryptodev *s, unsigned count, bool assign)
+{
+    VirtioBusState *bus = VIRTIO_BUS(qdev_get_parent_bus(DEVICE(s)));
+    int ret = 0;
+    unsigned i;
+
+    memory_region_transaction_begin();
+    for (i = 0; i < count && ret == 0; i++) {
+        ret = virtio_bus_set_host_notifier(bus, i, assign);
+    }
+    memory_region_transaction_commit();
+    if (ret != 0) {
+        set_host_notifiers(s, i - 1, false);
+    } else if (!assign) {
+        for (i = 0; i < count; i++) {
+            virtio_bus_cleanup_host_notifier(bus, i);
         }
-        do_request(req, &head);
+    }
+    return ret;
+}
+
+static int virtio_cryptodev_start_ioeventfd(VirtIODevice *vdev)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+    BusState *bus = qdev_get_parent_bus(DEVICE(s));
+    VirtioBusClass *k = VIRTIO_BUS_GET_CLASS(bus);
+    int ret;
+
+    if (!s->io_ctx) {
+        return parent_start_ioeventfd(vdev);
+    }
+    if (s->ioeventfd_started) {
+        return 0;
+    }
+    ret = k->set_guest_notifiers(bus->parent, s->conf.num_queues, true);
+    if (ret != 0) {
+        goto fail;
+    }
+    ret = set_host_notifiers(s, s->conf.num_queues, true);
+    if (ret != 0) {
+        k->set_guest_notifiers(bus->parent, s->conf.num_queues, false);
+        goto fail;
+    }
+    s->ioeventfd_started = true;
+    for (unsigned i = 0; i < s->conf.num_queues; i++) {
+        VirtIOCryptodevQueue *q = &s->queues[i];
+
+        qatomic_set(&q->in_iothread, true);
+        virtio_queue_aio_attach_host_notifier_no_poll(q->vq, q->io_ctx);
+        queue_schedule(q);
+    }
+    return 0;
+
+fail:
+    warn_report_once("virtio-cryptodev: no notifiers for its iothread (%s): "
+                     "its queues are served in the main loop", strerror(-ret));
+    return ret;
+}
+
+/* In the iothread, while the main loop waits */
+static void queue_leave_iothread(void *opaque)
+{
+    VirtIOCryptodevQueue *q = opaque;
+
+    virtio_queue_aio_detach_host_notifier(q->vq, q->io_ctx);
+    event_notifier_test_and_clear(virtio_queue_get_host_notifier(q->vq));
+    qatomic_set(&q->in_iothread, false);
+    queue_schedule(q);
+}
+
+static void virtio_cryptodev_stop_ioeventfd(VirtIODevice *vdev)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+    BusState *bus = qdev_get_parent_bus(DEVICE(s));
+    VirtioBusClass *k = VIRTIO_BUS_GET_CLASS(bus);
+
+    if (!s->io_ctx) {
+        parent_stop_ioeventfd(vdev);
+        return;
+    }
+    if (!s->ioeventfd_started) {
+        return;
+    }
+    s->ioeventfd_started = false;
+    for (unsigned i = 0; i < s->conf.num_queues; i++) {
+        aio_wait_bh_oneshot(s->io_ctx[i], queue_leave_iothread, &s->queues[i]);
+    }
+    set_host_notifiers(s, s->conf.num_queues, false);
+    k->set_guest_notifiers(bus->parent, s->conf.num_queues, false);
+}
+
+static bool iothreads_init(VirtIOCryptodev *s, Error **errp)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+    VirtIOCryptodevConf *conf = &s->conf;
+    VirtioBusClass *k =
+        VIRTIO_BUS_GET_CLASS(qdev_get_parent_bus(DEVICE(s)));
+
+    if (!conf->iothread && !conf->iothread_vq_mapping_list) {
+        return true;
+    }
+    if (conf->iothread && conf->iothread_vq_mapping_list) {
+        error_setg(errp, "iothread and iothread-vq-mapping can't be set "
+                   "both");
+        return false;
+    }
+    if (!k->set_guest_notifiers || !k->ioeventfd_assign ||
+        !virtio_device_ioeventfd_enabled(vdev)) {
+        error_setg(errp, "an iothread needs ioeventfd=on, and a transport "
+                   "that has it");
+        return false;
+    }
+    s->io_ctx = g_new(AioContext *, conf->num_queues);
+    if (conf->iothread) {
+        object_ref(OBJECT(conf->iothread));
+        for (unsigned i = 0; i < conf->num_queues; i++) {
+            s->io_ctx[i] = iothread_get_aio_context(conf->iothread);
+        }
+    } else if (!iothread_vq_mapping_apply(conf->iothread_vq_mapping_list,
+                                          s->io_ctx, conf->num_queues,
+                                          errp)) {
+        g_clear_pointer(&s->io_ctx, g_free);
+        return false;
+    }
+    return true;
+}
+
+static void iothreads_cleanup(VirtIOCryptodev *s)
+{
+    if (!s->io_ctx) {
+        return;
+    }
+    if (s->conf.iothread) {
+        object_unref(OBJECT(s->conf.iothread));
+    } else {
+        iothread_vq_mapping_cleanup(s->conf.iothread_vq_mapping_list);
+    }
+    g_clear_pointer(&s->io_ctx, g_free);
+}
+
+/*
+ * Reset: of the device, for which the queues have left their iothreads, and
+ * of one queue
+ */
+
+static void queue_reset(void *opaque)
+{
+    VirtIOCryptodevQueue *q = opaque;
+
+    vcd_queue_reset(q->core);
+    q->filled = 0;
+}
+
+static void virtio_cryptodev_reset(VirtIODevice *vdev)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+
+    for (unsigned i = 0; i < s->conf.num_queues; i++) {
+        queue_reset(&s->queues[i]);
+    }
+}
+
+static void virtio_cryptodev_queue_reset(VirtIODevice *vdev, uint32_t index)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+
+    if (index >= s->conf.num_queues) {
+        return;
+    }
+    if (s->queues[index].in_iothread) {
+        aio_wait_bh_oneshot(s->io_ctx[index], queue_reset, &s->queues[index]);
+    } else {
+        queue_reset(&s->queues[index]);
     }
 }
 
@@ -745,33 +474,14 @@ static void virtio_cryptodev_handle_queue(VirtIODevice *vdev, VirtQueue *vq)
  * The device
  */
 
-/* Ends everything that is open [13]; waits for what workers have in hand */
-static void virtio_cryptodev_drain(VirtIOCryptodev *s)
-{
-    GHashTableIter iter;
-    gpointer file;
-
-    qatomic_set(&s->draining, true);
-    AIO_WAIT_WHILE_UNLOCKED(NULL, s->in_flight > 0);
-    g_hash_table_iter_init(&iter, s->files);
-    while (g_hash_table_iter_next(&iter, NULL, &file)) {
-        g_hash_table_iter_remove(&iter);
-        file_end(s, file);
-        file_free(file);
-    }
-    s->stats.sessions = 0;
-    file_count_changed(s);
-    qatomic_set(&s->draining, false);
-}
-
-static void virtio_cryptodev_reset(VirtIODevice *vdev)
-{
-    virtio_cryptodev_drain(VIRTIO_CRYPTODEV(vdev));
-}
-
 static uint64_t virtio_cryptodev_get_features(VirtIODevice *vdev,
                                               uint64_t features, Error **errp)
 {
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+
+    if (s->conf.num_queues > 1) {
+        virtio_add_feature(&features, VIRTIO_CRYPTODEV_F_MQ);
+    }
     return features;
 }
 
@@ -779,25 +489,18 @@ static void virtio_cryptodev_get_config(VirtIODevice *vdev, uint8_t *data)
 {
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
     struct virtio_cryptodev_config config = {
-        .backend = cpu_to_le32(s->backend->config_id),
+        .magic = cpu_to_le32(VIRTIO_CRYPTODEV_MAGIC),
+        .version = cpu_to_le32(VIRTIO_CRYPTODEV_VERSION),
+        /* What is open is never lost without a reset here. */
+        .instance = cpu_to_le32(1),
+        .backend = cpu_to_le32(s->backend->id),
         .max_files = cpu_to_le32(s->conf.max_files),
         .max_sessions = cpu_to_le32(s->conf.max_sessions),
         .max_bytes = cpu_to_le32(s->conf.max_bytes),
+        .num_queues = cpu_to_le16(s->conf.num_queues),
     };
 
     memcpy(data, &config, sizeof(config));
-}
-
-/* Whether the host's node makes sessions at all */
-static int host_works(const char *path)
-{
-    void *file;
-    int error = cryptodev_backend_host.open(path, &file);
-
-    if (!error) {
-        cryptodev_backend_host.close(file);
-    }
-    return error;
 }
 
 static bool choose_backend(VirtIOCryptodev *s, Error **errp)
@@ -806,7 +509,7 @@ static bool choose_backend(VirtIOCryptodev *s, Error **errp)
     int error;
 
     if (!strcmp(wish, "builtin")) {
-        s->backend = &cryptodev_backend_builtin;
+        s->backend = &cryptodev_backend_qcrypto;
         return true;
     }
     if (strcmp(wish, "cryptodev") && strcmp(wish, "auto")) {
@@ -814,20 +517,76 @@ static bool choose_backend(VirtIOCryptodev *s, Error **errp)
                    wish);
         return false;
     }
-    error = host_works(s->conf.path);
+    error = vcd_cryptodev_probe(s->conf.path);
     if (!error) {
-        s->backend = &cryptodev_backend_host;
+        s->backend = &vcd_backend_cryptodev;
     } else if (!strcmp(wish, "cryptodev")) {
         error_setg_errno(errp, -error, "backend cryptodev: can't use %s",
                          s->conf.path);
         return false;
     } else {
-        s->backend = &cryptodev_backend_builtin;
+        s->backend = &cryptodev_backend_qcrypto;
     }
     if (!strcmp(wish, "auto")) {
-        info_report("virtio-cryptodev: backend %s", s->backend->name);
+        info_report("virtio-cryptodev: backend %s, since %s: %s",
+                    s->backend->name, s->conf.path,
+                    error ? strerror(-error) : "it makes sessions");
     }
     return true;
+}
+
+static bool core_init(VirtIOCryptodev *s, Error **errp)
+{
+    const VirtIOCryptodevConf *conf = &s->conf;
+    struct vcd_config config = {
+        .num_queues = conf->num_queues,
+        .max_files = conf->max_files,
+        .max_sessions = conf->max_sessions,
+        .max_device_sessions = conf->max_device_sessions,
+        .max_bytes = conf->max_bytes,
+        .max_threads = conf->max_threads,
+        .max_buffered = conf->max_buffered,
+        .inline_ns = conf->inline_ns ?:
+            s->io_ctx ? INLINE_IOTHREAD_NS : INLINE_MAIN_NS,
+    };
+    const char *wrong = vcd_config_error(&config);
+
+    if (wrong) {
+        error_setg(errp, "%s", wrong);
+        return false;
+    }
+    s->core = vcd_device_new(&config, s->backend, g_strdup(conf->path),
+                             &core_ops, s);
+    if (!s->core) {
+        error_setg(errp, "no memory or no thread for the device");
+        return false;
+    }
+    return true;
+}
+
+static void queues_init(VirtIOCryptodev *s)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(s);
+
+    s->queues = g_new0(VirtIOCryptodevQueue, s->conf.num_queues);
+    for (unsigned i = 0; i < s->conf.num_queues; i++) {
+        VirtIOCryptodevQueue *q = &s->queues[i];
+
+        q->s = s;
+        q->vq = virtio_add_queue(vdev, QUEUE_SIZE,
+                                 virtio_cryptodev_handle_queue);
+        q->core = vcd_device_queue(s->core, i);
+        vcd_queue_set_opaque(q->core, q);
+        q->bh = virtio_bh_new_guarded(DEVICE(s), queue_main_bh, q);
+        if (s->io_ctx) {
+            /*
+             * Not guarded: the guest's accesses to registers go on beside it
+             * and must not be refused.
+             */
+            q->io_ctx = s->io_ctx[i];
+            q->io_bh = aio_bh_new(q->io_ctx, queue_io_bh, q);
+        }
+    }
 }
 
 static void virtio_cryptodev_realize(DeviceState *dev, Error **errp)
@@ -835,15 +594,9 @@ static void virtio_cryptodev_realize(DeviceState *dev, Error **errp)
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(dev);
 
-    if (s->conf.max_files == 0 || s->conf.max_sessions == 0 ||
-        s->conf.max_bytes == 0 || s->conf.max_in_flight == 0) {
-        error_setg(errp, "max-files, max-sessions, max-bytes and "
-                   "max-in-flight must be at least 1");
-        return;
-    }
-    if (s->conf.max_bytes > VIRTIO_CRYPTODEV_MAX_BYTES) {
-        error_setg(errp, "max-bytes must be at most %d",
-                   VIRTIO_CRYPTODEV_MAX_BYTES);
+    if (only_migratable) {
+        error_setg(errp, "virtio-cryptodev can't be used with "
+                   "-only-migratable: open files can't be migrated");
         return;
     }
     /* String properties have no defaults of their own. */
@@ -853,13 +606,18 @@ static void virtio_cryptodev_realize(DeviceState *dev, Error **errp)
     if (!s->conf.path) {
         s->conf.path = g_strdup("/dev/crypto");
     }
-    if (!choose_backend(s, errp)) {
+    if (!choose_backend(s, errp) || !iothreads_init(s, errp)) {
         return;
     }
-    s->files = g_hash_table_new(NULL, NULL);
+    if (!core_init(s, errp)) {
+        iothreads_cleanup(s);
+        return;
+    }
+    s->hold_bh = qemu_bh_new(hold_bh, s);
+    s->release_bh = qemu_bh_new(release_bh, s);
     virtio_init(vdev, VIRTIO_ID_CRYPTODEV,
                 sizeof(struct virtio_cryptodev_config));
-    s->vq = virtio_add_queue(vdev, QUEUE_SIZE, virtio_cryptodev_handle_queue);
+    queues_init(s);
 }
 
 static void virtio_cryptodev_unrealize(DeviceState *dev)
@@ -867,39 +625,63 @@ static void virtio_cryptodev_unrealize(DeviceState *dev)
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(dev);
 
-    virtio_cryptodev_drain(s);
-    g_hash_table_destroy(s->files);
-    virtio_delete_queue(s->vq);
+    virtio_cryptodev_reset(vdev);
+    /* Threads that hang in the backend end by themselves, some time. */
+    vcd_device_free(s->core, g_free);
+    s->core = NULL;
+    for (unsigned i = 0; i < s->conf.num_queues; i++) {
+        VirtIOCryptodevQueue *q = &s->queues[i];
+
+        qemu_bh_delete(q->bh);
+        g_clear_pointer(&q->io_bh, qemu_bh_delete);
+        virtio_delete_queue(q->vq);
+    }
+    g_free(s->queues);
+    qemu_bh_delete(s->hold_bh);
+    qemu_bh_delete(s->release_bh);
+    migrate_del_blocker(&s->migration_blocker);
+    iothreads_cleanup(s);
     virtio_cleanup(vdev);
 }
 
-/* Statistics, for qom-get */
-static void virtio_cryptodev_instance_init(Object *obj)
+/*
+ * Statistics, for qom-get
+ */
+
+static void get_stat(Object *obj, Visitor *v, const char *name, void *opaque,
+                     Error **errp)
 {
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(obj);
-    struct {
-        const char *name;
-        uint64_t *value;
-    } counters[] = {
-        { "stat-opens", &s->stats.opens },
-        { "stat-files", &s->stats.files },
-        { "stat-sessions", &s->stats.sessions },
-        { "stat-operations", &s->stats.operations },
-        { "stat-bytes", &s->stats.bytes },
-        { "stat-errors", &s->stats.errors },
-    };
+    uint64_t value = s->core ?
+        vcd_device_stat(s->core, GPOINTER_TO_UINT(opaque)) : 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
-        object_property_add_uint64_ptr(obj, counters[i].name,
-                                       counters[i].value, OBJ_PROP_FLAG_READ);
-    }
-    for (size_t i = 0; i < CRYPTODEV_ALGORITHMS; i++) {
-        g_autofree char *name = g_strdup_printf("stat-%s",
-                                                cryptodev_algorithms[i].name);
+    visit_type_uint64(v, name, &value, errp);
+}
 
-        object_property_add_uint64_ptr(obj, name, &s->stats.by_algorithm[i],
-                                       OBJ_PROP_FLAG_READ);
-    }
+static void get_algorithm_stat(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(obj);
+    uint64_t value = s->core ?
+        vcd_device_stat_algorithm(s->core, GPOINTER_TO_UINT(opaque)) : 0;
+
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static char *get_backend(Object *obj, Error **errp)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(obj);
+
+    return g_strdup(s->backend ? s->backend->name : "none");
+}
+
+static void add_stat(ObjectClass *klass, const char *what,
+                     ObjectPropertyAccessor *get, size_t number)
+{
+    g_autofree char *name = g_strdup_printf("stat-%s", what);
+
+    object_class_property_add(klass, name, "uint64", get, NULL, NULL,
+                              GUINT_TO_POINTER(number));
 }
 
 static const VMStateDescription vmstate_virtio_cryptodev = {
@@ -915,13 +697,23 @@ static const VMStateDescription vmstate_virtio_cryptodev = {
 static const Property virtio_cryptodev_properties[] = {
     DEFINE_PROP_STRING("backend", VirtIOCryptodev, conf.backend),
     DEFINE_PROP_STRING("path", VirtIOCryptodev, conf.path),
+    DEFINE_PROP_UINT16("num-queues", VirtIOCryptodev, conf.num_queues, 1),
     DEFINE_PROP_UINT32("max-files", VirtIOCryptodev, conf.max_files, 1024),
     DEFINE_PROP_UINT32("max-sessions", VirtIOCryptodev, conf.max_sessions,
                        1024),
-    DEFINE_PROP_UINT32("max-bytes", VirtIOCryptodev, conf.max_bytes,
+    DEFINE_PROP_UINT32("max-device-sessions", VirtIOCryptodev,
+                       conf.max_device_sessions, 65536),
+    DEFINE_PROP_SIZE32("max-bytes", VirtIOCryptodev, conf.max_bytes,
                        VIRTIO_CRYPTODEV_MAX_BYTES),
-    DEFINE_PROP_UINT32("max-in-flight", VirtIOCryptodev, conf.max_in_flight,
-                       128),
+    DEFINE_PROP_UINT32("max-threads", VirtIOCryptodev, conf.max_threads, 0),
+    DEFINE_PROP_SIZE("max-buffered", VirtIOCryptodev, conf.max_buffered,
+                     64 << 20),
+    DEFINE_PROP_UINT32("x-inline-ns", VirtIOCryptodev, conf.inline_ns, 0),
+    DEFINE_PROP_LINK("iothread", VirtIOCryptodev, conf.iothread,
+                     TYPE_IOTHREAD, IOThread *),
+    DEFINE_PROP_IOTHREAD_VQ_MAPPING_LIST("iothread-vq-mapping",
+                                         VirtIOCryptodev,
+                                         conf.iothread_vq_mapping_list),
 };
 
 static void virtio_cryptodev_class_init(ObjectClass *klass, void *data)
@@ -936,14 +728,27 @@ static void virtio_cryptodev_class_init(ObjectClass *klass, void *data)
     vdc->unrealize = virtio_cryptodev_unrealize;
     vdc->get_config = virtio_cryptodev_get_config;
     vdc->get_features = virtio_cryptodev_get_features;
+    vdc->set_status = virtio_cryptodev_set_status;
     vdc->reset = virtio_cryptodev_reset;
+    vdc->queue_reset = virtio_cryptodev_queue_reset;
+    parent_start_ioeventfd = vdc->start_ioeventfd;
+    parent_stop_ioeventfd = vdc->stop_ioeventfd;
+    vdc->start_ioeventfd = virtio_cryptodev_start_ioeventfd;
+    vdc->stop_ioeventfd = virtio_cryptodev_stop_ioeventfd;
+
+    object_class_property_add_str(klass, "stat-backend", get_backend, NULL);
+    for (size_t i = 0; i < VCD_STATS; i++) {
+        add_stat(klass, vcd_stat_name(i), get_stat, i);
+    }
+    for (size_t i = 0; i < vcd_algorithm_count; i++) {
+        add_stat(klass, vcd_algorithms[i].name, get_algorithm_stat, i);
+    }
 }
 
 static const TypeInfo virtio_cryptodev_info = {
     .name = TYPE_VIRTIO_CRYPTODEV,
     .parent = TYPE_VIRTIO_DEVICE,
     .instance_size = sizeof(VirtIOCryptodev),
-    .instance_init = virtio_cryptodev_instance_init,
     .class_init = virtio_cryptodev_class_init,
 };
 
