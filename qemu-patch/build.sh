@@ -1,37 +1,81 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Gets QEMU's source, adds the device's files, applies the patches, configures and builds. Each step
-# is done in a place of its own and moved there when it is complete, so that one that was cut off is
-# done again; a lock keeps two runs apart.
+#   build.sh                 gets QEMU's source, adds the device, configures and builds
+#   build.sh check           the same under AddressSanitizer, and runs the device's qtests
+#   build.sh libvhost-user   gets just QEMU's library for vhost-user devices, without building it
+#
+# What is built is a test bed: one kind of machine, few devices, no display, no disk formats, not the
+# security updates that a distribution gives its QEMU. The device itself is for any QEMU, by the
+# patches that series.sh writes, and for a stock one by vhost-user/.
+#
+# Each step is done in a place of its own and moved there when it is complete, so that one that was cut
+# off is done again; a lock keeps two runs apart.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-mkdir -p "$CACHE"
-exec 9>"$CACHE/lock"
+mkdir -p "${CACHE:?is set by the Makefile: run make}"
+# The library does not wait for a QEMU to be built.
+case ${1:-} in
+libvhost-user) exec 9>"$CACHE/lock.libvhost-user" ;;
+*) exec 9>"$CACHE/lock" ;;
+esac
 flock 9
 
 src=$CACHE/qemu-src
 out=$CACHE/qemu-build
+download=$CACHE/qemu-download
 say() { echo "qemu-patch: $*" >&2; }
 
-# An apt configuration of our own: the system's is neither read nor changed but for its mirror.
-apt_private() {
-	local apt=$CACHE/apt mirror
-	mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' |
-		awk '$2 == "bookworm" || $2 == "trixie" { print $1; exit }')
-	: "${mirror:=http://deb.debian.org/debian}"
-	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-	cat >"$apt/sources.list" <<-EOF
-		deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main
-		deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror bookworm-backports main
-	EOF
-	apt_options=(-qq -o "Dir::Etc::sourcelist=$apt/sources.list" -o Dir::Etc::sourceparts=-
-		-o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root)
-	apt-get "${apt_options[@]}" update
+# Commands and files by the Debian package that has them.
+COMMON_PACKAGES="
+	gcc gcc
+	make make
+	/usr/include/stdio.h libc6-dev
+	apt-get apt
+	dpkg-source dpkg-dev
+	xz xz-utils
+	/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring"
+VHOST_USER_PACKAGES="
+	/usr/include/openssl/evp.h libssl-dev
+	/usr/include/seccomp.h libseccomp-dev"
+QEMU_PACKAGES="
+	patch patch
+	ninja ninja-build
+	pkg-config pkg-config
+	flex flex
+	bison bison
+	/var/lib/dpkg/info/python3-venv.list python3-venv
+	/usr/include/glib-2.0/glib.h libglib2.0-dev
+	/usr/include/zlib.h zlib1g-dev
+	/usr/include/libfdt.h libfdt-dev
+	/usr/include/nettle/aes.h nettle-dev
+	/usr/include/slirp/libslirp.h libslirp-dev
+	/usr/include/attr/libattr.h libattr1-dev
+	/usr/include/cap-ng.h libcap-ng-dev"
+
+# Ends with the one command that installs all that is missing of such lists.
+require() {
+	local needs package missing=
+	while read -r needs package; do
+		case $needs in
+		"") ;;
+		/*) [ -e "$needs" ] || missing+=" $package" ;;
+		*) command -v "$needs" >/dev/null || missing+=" $package" ;;
+		esac
+	done < <(printf '%s\n' "$@")
+	[ -z "$missing" ] && return
+	say "Missing packages. On Debian: apt-get install$missing"
+	exit 69
 }
 
-# The newest 10.0.x that Debian has.
+# Prints the tarball of the newest 10.0.x that Debian has, or of the one that is there already.
+tarball() {
+	"$here/debian.sh" source "$download" qemu
+	ls "$download"/qemu_*.orig.tar.xz
+}
+
+# QEMU's source with the patches.
 fetch_source() {
 	local tmp=$CACHE/qemu-src.partial
 	rm -rf "$tmp"
@@ -40,10 +84,9 @@ fetch_source() {
 		cp -a "$QEMU_SRC" "$tmp"
 	else
 		say "getting QEMU's source from Debian"
-		apt_private
-		(cd "$CACHE" && apt-get "${apt_options[@]}" source --download-only qemu)
+		tarball >/dev/null
 		# With Debian's patches, since its tarball is without the firmware that the build expects.
-		dpkg-source --no-check -x "$(ls "$CACHE"/qemu_*.dsc | sort -V | tail -n 1)" "$tmp" >/dev/null
+		dpkg-source --no-check -x "$download"/qemu_*.dsc "$tmp" >/dev/null
 	fi
 	for patch in "$here"/patches/*.patch; do
 		patch -d "$tmp" -p1 --quiet <"$patch"
@@ -53,36 +96,38 @@ fetch_source() {
 	mv "$tmp" "$src"
 }
 
+# subprojects/libvhost-user by itself. Its headers are links to files elsewhere in QEMU's source.
+libvhost_user() {
+	local lib=$CACHE/libvhost-user tmp=$CACHE/libvhost-user.partial archive
+	local parts=(subprojects/libvhost-user include/qemu/atomic.h include/qemu/compiler.h
+		include/standard-headers/linux)
+	[ -z "$QEMU_SRC" ] && [ "$(cat "$lib/.from" 2>/dev/null)" = Debian ] && return
+	rm -rf "$tmp"
+	mkdir -p "$tmp/tree"
+	if [ -n "$QEMU_SRC" ]; then
+		tar -C "$QEMU_SRC" -c "${parts[@]}" | tar -C "$tmp/tree" -x
+	else
+		say "getting libvhost-user from QEMU's source"
+		archive=$(tarball)
+		tar -C "$tmp/tree" -xf "$archive" --strip-components=1 --wildcards "${parts[@]/#/*/}"
+	fi
+	cp -rL "$tmp/tree/subprojects/libvhost-user" "$tmp/lib"
+	echo "${QEMU_SRC:-Debian}" >"$tmp/lib/.from"
+	# Only what has changed, so that an incremental build stays one.
+	if ! diff -r "$tmp/lib" "$lib" >/dev/null 2>&1; then
+		rm -rf "$lib"
+		mv "$tmp/lib" "$lib"
+	fi
+	rm -rf "$tmp"
+}
+
 # QEMU's build wants a newer meson than Debian 12 has: from backports, unpacked beside the rest and
 # used for this build only.
 ensure_build_tools() {
 	local tools=$CACHE/build-tools
-	if [ ! -x "$tools/usr/bin/meson" ]; then
-		say "getting meson from backports"
-		apt_private
-		rm -rf "$tools.partial"
-		mkdir -p "$tools.partial/debs"
-		(cd "$tools.partial/debs" &&
-			apt-get "${apt_options[@]}" download meson/bookworm-backports)
-		for deb in "$tools.partial"/debs/*.deb; do
-			dpkg -x "$deb" "$tools.partial"
-		done
-		rm -rf "$tools"
-		mv "$tools.partial" "$tools"
-	fi
+	"$here/debian.sh" unpack "$tools" meson/bookworm-backports
 	export PYTHONPATH=$tools/usr/lib/python3/dist-packages
 	export PATH=$tools/usr/bin:$PATH
-}
-
-# Only what has changed, so that an incremental build stays one.
-copy_files() {
-	local file
-	(cd "$here/files" && find . -type f) | while read -r file; do
-		if ! cmp -s "$here/files/$file" "$src/$file"; then
-			mkdir -p "$(dirname "$src/$file")"
-			cp "$here/files/$file" "$src/$file"
-		fi
-	done
 }
 
 # Configures into $1 with further options.
@@ -139,11 +184,18 @@ check() {
 	done
 }
 
+if [ "${1:-}" = libvhost-user ]; then
+	require "$COMMON_PACKAGES" "$VHOST_USER_PACKAGES"
+	libvhost_user
+	exit
+fi
+require "$COMMON_PACKAGES" "$QEMU_PACKAGES"
+"$here/debian.sh" unpack "$CACHE/firmware" seabios/trixie qemu-system-data/trixie
 wanted=$(cat "$here"/patches/*.patch | sha256sum)
 if [ "$(cat "$src/.virtio-cryptodev" 2>/dev/null)" != "$wanted" ] || [ -n "$QEMU_SRC" ]; then
 	fetch_source
 fi
-copy_files
+"$here/layout.sh" "$src"
 ensure_build_tools
 if ! cmp -s "$here/device.mak" "$src/configs/devices/x86_64-softmmu/virtio-cryptodev.mak"; then
 	rm -rf "$out" "$CACHE/qemu-asan"
@@ -155,4 +207,4 @@ if [ "${1:-}" = check ]; then
 fi
 [ -f "$out/build.ninja" ] || configure "$out"
 build "$out" qemu-system-x86_64
-say "built $out/qemu-system-x86_64"
+say "built $out/qemu-system-x86_64: a test bed, not to run machines that matter"

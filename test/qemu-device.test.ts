@@ -8,6 +8,25 @@ import { CACHE, qemu, run } from "./vm/assets.ts";
 /** The sanitised QEMU is built for it, and 100,000 chains take their time. */
 const MILLISECONDS = 40 * 60_000;
 
+/** Each is tested with and without an ioeventfd, and in an iothread. */
+const OBLIGATIONS = [
+  "short-chains",
+  "handles",
+  "lengths",
+  "reset",
+  "reset-busy",
+  "queue-reset",
+  "order",
+  "close-waits",
+  "migration",
+  "monitor",
+  "stopped",
+  "interrupt-resets",
+  "chain-in-registers",
+  "ring-in-registers",
+  "fuzz",
+];
+
 vmTest(
   "each obligation of the device, and 100,000 random chains, under AddressSanitizer",
   async () => {
@@ -29,19 +48,14 @@ vmTest(
       new Response(check.stderr).text(),
     ]);
     expect(`${output}\n${errors}`).not.toContain("not ok");
-    for (const name of [
-      "short-chains",
-      "handles",
-      "lengths",
-      "reset",
-      "reset-busy",
-      "order",
-      "close-waits",
-      "migration",
-      "fuzz",
-    ]) {
-      expect(output).toMatch(new RegExp(`^ok 1 /\\S+/virtio-cryptodev-tests/${name}$`, "m"));
+    for (const way of ["", "-ioeventfd", "-iothread"]) {
+      for (const name of OBLIGATIONS) {
+        expect(output).toMatch(
+          new RegExp(`^ok 1 /\\S+/virtio-cryptodev-tests/${name}${way}$`, "m"),
+        );
+      }
     }
+    expect(output).toMatch(/^ok 1 \/\S+\/virtio-cryptodev-tests\/queues$/m);
     expect(output).toContain("100000 chains");
     expect(await check.exited).toBe(0);
   },

@@ -6,12 +6,13 @@ import { afterAll, beforeAll, describe, expect } from "bun:test";
 import { createCipheriv, createDecipheriv, createHash, createHmac } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ROOT } from "../src/setup/build.ts";
 import { CryptoDevice, noDevice } from "./support/crypto-device.ts";
 import { CryptoTool } from "./support/crypto-tool.ts";
 import { HostileRelay } from "./support/hostile-relay.ts";
 import { CLIENT, joined, RelayProcess, Scratch, until } from "./support/programs.ts";
 import { leftOut, noVm, vmTest } from "./support/vm.ts";
-import { backportsKernel, qemu, run, stockKernel } from "./vm/assets.ts";
+import { backportsKernel, CACHE, qemu, run, stockKernel } from "./vm/assets.ts";
 import { Guest, initramfs } from "./vm/guest.ts";
 
 const DEVICE = ["-device", "virtio-cryptodev-pci,id=crypto0,backend=builtin"];
@@ -344,6 +345,43 @@ describe("Debian's newer kernel", () => {
   );
 });
 
+describe("several queues", () => {
+  for (const [name, more] of [
+    ["in the main loop", ""],
+    ["in two iothreads", ',"iothread-vq-mapping":[{"iothread":"t0"},{"iothread":"t1"}]'],
+  ] as const) {
+    vmTest(`${name}: stress on two processors, and nothing stays open`, async () => {
+      const device = `{"driver":"virtio-cryptodev-pci","id":"crypto0","backend":"builtin","num-queues":2${more}}`;
+      const machine = await Guest.boot({
+        devices: [
+          ...["-object", "iothread,id=t0", "-object", "iothread,id=t1"],
+          ...["-device", device],
+        ],
+      });
+      const answers = await new CryptoTool(machine).calls([
+        "open /dev/crypto",
+        `session 3 11 ${KEY128} 0 -`,
+        `crypt 3 1 0 0 ${COUNTING} ${PLAIN.slice(0, 32)} c`,
+        "stress /dev/crypto 20 6 4",
+      ]);
+      expect(answers[2]).toBe(`ok 7649abac8119b246cee98e9b12e9197d - ${COUNTING}`);
+      expect(answers[3]).toMatch(/^ok \d{3,}$/);
+      // It is reset under work too, and QEMU's monitor answers all the time.
+      await machine.run(`for i in 1 2 3 4; do crypto-bench /dev/crypto 16384 4000 4 & done 2>/dev/null
+        cd /sys/bus/virtio/drivers/virtio_cryptodev
+        device=$(basename $(readlink /sys/class/cryptodev/cryptodev0/device))
+        for i in 1 2 3; do sleep 0.5; echo $device > unbind; echo $device > bind; done; wait`);
+      await until("everything to be closed", async () => {
+        return (
+          (await statistic(machine, "files")) === 0 && (await statistic(machine, "sessions")) === 0
+        );
+      });
+      expect((await machine.run("dmesg | grep -E 'WARNING|BUG|Oops'")).output).toBe("");
+      await machine.stop();
+    });
+  }
+});
+
 describe("the device's properties", () => {
   const CASES: [string, string][] = [
     [
@@ -351,8 +389,12 @@ describe("the device's properties", () => {
       "backend cryptodev: can't use /no/such/node: No such file",
     ],
     ["backend=bogus", "backend 'bogus' is none of auto, cryptodev, builtin"],
-    ["backend=builtin,max-files=0", "must be at least 1"],
-    ["backend=builtin,max-bytes=1048577", "max-bytes must be at most 1048576"],
+    ["backend=cryptodev,path=/etc/passwd", "can't use /etc/passwd: Inappropriate ioctl"],
+    ["backend=builtin,max-files=0", "max-files must be 1 to 1048576"],
+    ["backend=builtin,max-bytes=1048577", "max-bytes must be 1 to 1048576"],
+    ["backend=builtin,max-bytes=1M,max-buffered=64K", "max-buffered must be at least max-bytes"],
+    ["backend=builtin,num-queues=0", "num-queues must be 1 to 64"],
+    ["backend=builtin,ioeventfd=off,iothread=t", "an iothread needs ioeventfd=on"],
   ];
   for (const [properties, message] of CASES) {
     vmTest(`${properties} is refused with what is wrong`, async () => {
@@ -366,6 +408,7 @@ describe("the device's properties", () => {
         "-nodefaults",
         "-nographic",
         ...paths,
+        ...["-object", "iothread,id=t"],
         "-device",
         device,
       ];
@@ -375,6 +418,30 @@ describe("the device's properties", () => {
     });
   }
 
+  vmTest("-only-migratable is refused with why", async () => {
+    const { program, firmware } = qemu();
+    const command = [program, "-M", "q35", "-nodefaults", "-nographic", "-only-migratable"];
+    const paths = firmware.flatMap((path) => ["-L", path]);
+    const device = ["-device", "virtio-cryptodev-pci,backend=builtin"];
+    const { exitCode, stderr } = Bun.spawnSync([...command, ...paths, ...device]);
+    expect(exitCode).toBe(1);
+    expect(stderr.toString()).toContain("can't be used with -only-migratable");
+  });
+
+  vmTest("make start-line is one that starts a machine", async () => {
+    qemu();
+    const line = run([
+      ...["make", "-s", "-C", join(ROOT, "qemu-patch"), `CACHE=${CACHE}`, "start-line"],
+    ]).trim();
+    const kernel = stockKernel();
+    const { stdout } = Bun.spawnSync([
+      ...line.split(" "),
+      ...["-M", "q35", "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio"],
+      ...["-kernel", kernel.image, "-append", "console=ttyS0 panic=-1"],
+    ]);
+    expect(stdout.toString()).toContain("Linux version 6.1.");
+  });
+
   vmTest("limits are kept, each with its errno, and auto says what it took", async () => {
     const small = await Guest.boot({
       devices: [
@@ -382,7 +449,15 @@ describe("the device's properties", () => {
         "virtio-cryptodev-pci,id=crypto0,path=/no/such/node,max-files=2,max-sessions=1,max-bytes=64",
       ],
     });
-    expect(small.console).toContain("virtio-cryptodev: backend builtin");
+    expect(small.console).toContain(
+      "virtio-cryptodev: backend builtin, since /no/such/node: No such file or directory",
+    );
+    expect(
+      await small.qmp("qom-get", {
+        path: "/machine/peripheral/crypto0/virtio-backend",
+        property: "stat-backend",
+      }),
+    ).toBe("builtin");
     const answers = await new CryptoTool(small).calls([
       "open /dev/crypto",
       "open /dev/crypto",

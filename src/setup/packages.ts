@@ -18,13 +18,21 @@ export const TEST_TOOLS: readonly Tool[] = [
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
 ];
 
-/** What guests are made with: QEMU is built, a kernel driver is, Debian's packages are unpacked. */
+/**
+ * What guests are made with: QEMU is built, a kernel driver is, Debian's packages are unpacked; and
+ * what the device's daemon and its core are built and fuzzed with.
+ */
 export const VM_TOOLS: readonly Tool[] = [
   { needs: "gcc", package: "gcc" },
   { needs: "make", package: "make" },
   { needs: "/usr/include/stdio.h", package: "libc6-dev" },
   { needs: "apt-get", package: "apt" },
   { needs: "dpkg-source", package: "dpkg-dev" },
+  {
+    needs: "/usr/share/keyrings/debian-archive-keyring.gpg",
+    package: "debian-archive-keyring",
+  },
+  { needs: "xz", package: "xz-utils" },
   { needs: "patch", package: "patch" },
   { needs: "ninja", package: "ninja-build" },
   { needs: "pkg-config", package: "pkg-config" },
@@ -38,9 +46,16 @@ export const VM_TOOLS: readonly Tool[] = [
   { needs: "/usr/include/slirp/libslirp.h", package: "libslirp-dev" },
   { needs: "/usr/include/attr/libattr.h", package: "libattr1-dev" },
   { needs: "/usr/include/cap-ng.h", package: "libcap-ng-dev" },
+  { needs: "/usr/include/openssl/evp.h", package: "libssl-dev" },
+  { needs: "/usr/include/seccomp.h", package: "libseccomp-dev" },
+  { needs: "clang", package: "clang" },
+  // AddressSanitizer and libFuzzer, whatever clang's version is.
+  { needs: "/var/lib/dpkg/info/libclang-rt-dev.list", package: "libclang-rt-dev" },
   { needs: "/usr/lib32/libc.a", package: "gcc-multilib" },
   { needs: "sparse", package: "sparse" },
   { needs: "/usr/sbin/depmod", package: "kmod" },
+  { needs: "unshare", package: "util-linux" },
+  { needs: "mount", package: "mount" },
   {
     needs: "/var/lib/dpkg/info/linux-headers-cloud-amd64.list",
     package: "linux-headers-cloud-amd64",

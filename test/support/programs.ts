@@ -11,12 +11,12 @@ export const CLIENT = join(ROOT, "chat-client");
 /** Waits until `condition` gives something true; throws with `what` when it does not in time. */
 export async function until<T>(
   what: string,
-  condition: () => T | undefined | false | null,
+  condition: () => T | undefined | false | null | Promise<T | undefined | false | null>,
   milliseconds = 15_000,
 ): Promise<T> {
   const deadline = performance.now() + milliseconds;
   for (;;) {
-    const value = condition();
+    const value = await condition();
     if (value) return value;
     if (performance.now() > deadline) throw new Error(`in vain waited for ${what}`);
     await Bun.sleep(5);

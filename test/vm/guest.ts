@@ -7,11 +7,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Socket, Subprocess } from "bun";
 import { ROOT } from "../../src/setup/build.ts";
-import { busybox, guestTool, type Kernel, qemu, stockKernel } from "./assets.ts";
+import { busybox, type Emulator, guestTool, type Kernel, qemu, stockKernel } from "./assets.ts";
 import { Initramfs } from "./initramfs.ts";
 
 export interface GuestOptions {
   readonly kernel?: Kernel;
+  /** Ours where it is not given. */
+  readonly emulator?: Emulator;
+  /** Whether other processes can be given the guest's memory, as vhost-user devices are. */
+  readonly sharedMemory?: boolean;
+  /** Whether our driver is left out. */
+  readonly withoutDriver?: boolean;
   /** Arguments of QEMU besides the machine itself. */
   readonly devices?: readonly string[];
   /** Further words of the kernel's command line. */
@@ -78,13 +84,17 @@ export const CLIENT_PROGRAMS = { "bin/chat-client": join(ROOT, "chat-client") };
 
 /** The command that starts a machine, without its serial ports. */
 export function machine(kernel: Kernel, initrd: string, options: GuestOptions): string[] {
-  const { program, firmware } = qemu();
+  const { command, firmware } = options.emulator ?? qemu();
+  const memory = String(options.memory ?? 1024);
+  const shared = ["-object", `memory-backend-memfd,id=memory,size=${memory}M,share=on`];
   return [
-    program,
-    ...["-M", "q35", "-accel", "tcg,thread=multi"],
+    ...command,
+    ...["-M", options.sharedMemory ? "q35,memory-backend=memory" : "q35"],
+    ...(options.sharedMemory ? shared : []),
+    ...["-accel", "tcg,thread=multi"],
     // TCG runs string instructions byte by byte: without these two the kernel copies by words.
     ...["-cpu", "max,erms=off,fsrm=off"],
-    ...["-smp", String(options.cpus ?? 2), "-m", String(options.memory ?? 1024)],
+    ...["-smp", String(options.cpus ?? 2), "-m", memory],
     ...["-nodefaults", "-nographic", "-no-reboot"],
     ...firmware.flatMap((path) => ["-L", path]),
     ...["-kernel", kernel.image, "-initrd", initrd],
@@ -132,8 +142,13 @@ export class Guest {
       ...["-serial", "chardev:agent"],
       ...["-qmp", `unix:${folder}/qmp,server=on,wait=off`],
     ]);
-    await guest.#connect();
-    await guest.#until("the guest to boot", () => guest.#received.includes("ready\n"), BOOT_MS);
+    try {
+      await guest.#connect();
+      await guest.#until("the guest to boot", () => guest.#received.includes("ready\n"), BOOT_MS);
+    } catch (error) {
+      await guest.stop();
+      throw error;
+    }
     return guest;
   }
 
@@ -257,24 +272,30 @@ export class Guest {
 export function initramfs(
   kernel: Kernel,
   then: string,
-  { programs = {}, modules = [] }: Pick<GuestOptions, "programs" | "modules"> = {},
+  {
+    programs = {},
+    modules = [],
+    withoutDriver = false,
+  }: Pick<GuestOptions, "programs" | "modules" | "withoutDriver"> = {},
 ): Uint8Array {
   const fs = new Initramfs();
   for (const folder of ["proc", "sys", "dev", "tmp", "root", "etc"]) fs.folder(folder);
   fs.copy(busybox(), "bin/busybox").program("init", SETUP + then);
   for (const tool of ["cryptodev-tool", "crypto-bench"]) fs.copy(guestTool(tool), `bin/${tool}`);
-  const folder = join(kernel.tree, "lib/modules", kernel.release, "kernel");
   const order: string[] = [];
   for (const path of [...MODULES, ...modules]) {
-    const content = module(join(folder, `${path}.ko`));
+    const content = module(join(kernel.modules, `${path}.ko`));
     // What is no module in this kernel is built in.
     if (content === undefined) continue;
     const name = path.split("/").at(-1) ?? path;
     order.push(name);
     fs.file(`modules/${name}.ko`, content);
   }
-  fs.file("modules/order", `${[...order, "virtio_cryptodev"].join("\n")}\n`);
-  fs.file("modules/virtio_cryptodev.ko", readFileSync(kernel.driver));
+  if (!withoutDriver) {
+    order.push("virtio_cryptodev");
+    fs.file("modules/virtio_cryptodev.ko", readFileSync(kernel.driver));
+  }
+  fs.file("modules/order", `${order.join("\n")}\n`);
   if (Object.keys(programs).length > 0) {
     for (const library of GLIBC)
       fs.copy(`/lib/x86_64-linux-gnu/${library}`, `lib/x86_64-linux-gnu/${library}`);

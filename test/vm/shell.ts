@@ -1,7 +1,8 @@
-/** bun run vm: a guest with /dev/crypto and the chat client in it, and you at its console. */
+/** npm run vm: a guest with /dev/crypto and the chat client in it, and you at its console. */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Subprocess } from "bun";
 import { ensureExecutables } from "../../src/setup/executables.ts";
 import { ensurePackages, VM_TOOLS } from "../../src/setup/packages.ts";
 import { stockKernel } from "./assets.ts";
@@ -16,22 +17,28 @@ setsid cttyhack sh
 poweroff -f
 `;
 
+let machineRuns: Subprocess | undefined;
+
+/** A folder that is gone when this process is, however it ends short of SIGKILL. */
+function temporaryFolder(): string {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    // QEMU gives the terminal back when it is asked to end; then so does this process.
+    process.on(signal, () => (machineRuns === undefined ? process.exit(1) : machineRuns.kill()));
+  }
+  const folder = mkdtempSync(join(tmpdir(), "chat-vm-"));
+  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
 if (ensurePackages(VM_TOOLS).length > 0) process.exit(69);
 await ensureExecutables();
-const folder = mkdtempSync(join(tmpdir(), "chat-vm-"));
 const kernel = stockKernel();
-const initrd = join(folder, "initrd");
+const initrd = join(temporaryFolder(), "initrd");
+const devices = ["-device", "virtio-cryptodev-pci,backend=auto"];
+const command = machine(kernel, initrd, { devices });
 writeFileSync(initrd, initramfs(kernel, SHELL, { programs: CLIENT_PROGRAMS }));
 console.log("Booting; this takes some seconds ...");
-const run = Bun.spawn(
-  [
-    ...machine(kernel, initrd, { devices: ["-device", "virtio-cryptodev-pci,backend=auto"] }),
-    "-serial",
-    "mon:stdio",
-    ...process.argv.slice(2),
-  ],
-  { stdio: ["inherit", "inherit", "inherit"] },
-);
-const code = await run.exited;
-rmSync(folder, { recursive: true });
-process.exit(code);
+machineRuns = Bun.spawn([...command, "-serial", "mon:stdio", ...process.argv.slice(2)], {
+  stdio: ["inherit", "inherit", "inherit"],
+});
+process.exit(await machineRuns.exited);

@@ -9,14 +9,20 @@
 #include "libqtest-single.h"
 #include "qemu/bswap.h"
 #include "qemu/module.h"
+#include "hw/pci/pci_regs.h"
 #include "standard-headers/linux/virtio_config.h"
 #include "standard-headers/linux/virtio_cryptodev.h"
+#include "standard-headers/linux/virtio_pci.h"
 #include "standard-headers/linux/virtio_ring.h"
 #include "libqos/virtio-cryptodev.h"
 
-/* Chains that the fuzz test sends; VIRTIO_CRYPTODEV_CHAINS overrides it */
+/*
+ * Chains that the fuzz test sends in the main loop, and in an iothread;
+ * VIRTIO_CRYPTODEV_CHAINS overrides both
+ */
 #define FUZZ_CHAINS     100000
-#define AREA_BYTES      (64 * 1024)
+#define FUZZ_CHAINS_IO  20000
+#define AREA_BYTES      (128 * 1024)
 #define WAIT_US         (10 * 1000 * 1000)
 
 #define AES_CBC         11
@@ -25,6 +31,7 @@
 typedef struct Bench {
     QTestState *qts;
     QVirtioDevice *dev;
+    QVirtioPCIDevice *pci;
     QGuestAllocator *alloc;
     QVirtQueue *vq;
     uint64_t out;
@@ -52,6 +59,7 @@ static void bench_init(Bench *b, void *obj, QGuestAllocator *alloc)
 
     b->qts = global_qtest;
     b->dev = cryptodev->vdev;
+    b->pci = container_of(b->dev, QVirtioPCIDevice, vdev);
     b->alloc = alloc;
     b->out = guest_alloc(alloc, AREA_BYTES);
     b->in = guest_alloc(alloc, AREA_BYTES);
@@ -295,6 +303,16 @@ static uint64_t statistic(Bench *b, const char *name)
     return value;
 }
 
+/* What is being torn down counts until a thread has done it. */
+static void wait_statistic(Bench *b, const char *name, uint64_t value)
+{
+    gint64 end = g_get_monotonic_time() + WAIT_US;
+
+    while (statistic(b, name) != value) {
+        g_assert_cmpint(g_get_monotonic_time(), <, end);
+    }
+}
+
 /* A reset ends everything that is open [13] */
 static void test_reset(void *obj, void *data, QGuestAllocator *alloc)
 {
@@ -307,8 +325,8 @@ static void test_reset(void *obj, void *data, QGuestAllocator *alloc)
     g_assert_cmpint(statistic(&b, "stat-files"), ==, 1);
     g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 1);
     bench_restart(&b);
-    g_assert_cmpint(statistic(&b, "stat-files"), ==, 0);
-    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 0);
+    wait_statistic(&b, "stat-files", 0);
+    wait_statistic(&b, "stat-sessions", 0);
     g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, file, 0).error, ==, 9);
     bench_end(&b);
 }
@@ -493,8 +511,8 @@ static void test_reset_busy(void *obj, void *data, QGuestAllocator *alloc)
     heads[1] = prepare_crypt(&b, 1, file, 1, 7, LONG_BYTES, true);
     send_all(&b, heads, 2);
     bench_restart(&b);
-    g_assert_cmpint(statistic(&b, "stat-files"), ==, 0);
-    g_assert_cmpint(statistic(&b, "stat-sessions"), ==, 0);
+    wait_statistic(&b, "stat-files", 0);
+    wait_statistic(&b, "stat-sessions", 0);
     open_file(&b);
     bench_end(&b);
 }
@@ -521,6 +539,250 @@ static void test_migration(void *obj, void *data, QGuestAllocator *alloc)
     qobject_unref(answer);
     answer = qtest_qmp(b.qts, "{'execute': 'migrate_cancel'}");
     qobject_unref(answer);
+    bench_end(&b);
+}
+
+/*
+ * A guest that aims what the device writes at the device's own registers.
+ */
+
+/* Where a field of the common configuration is in guest memory */
+static uint64_t register_address(Bench *b, size_t offset)
+{
+    uint32_t bar = PCI_BASE_ADDRESS_0 + 4 * b->pci->bar_idx;
+    uint64_t low = qpci_config_readl(b->pci->pdev, bar);
+    uint64_t high = qpci_config_readl(b->pci->pdev, bar + 4);
+
+    return (high << 32 | (low & PCI_BASE_ADDRESS_MEM_MASK)) +
+           b->pci->common_cfg_offset + offset;
+}
+
+static uint64_t status_address(Bench *b)
+{
+    return register_address(b, offsetof(struct virtio_pci_common_cfg,
+                                        device_status));
+}
+
+/* Lets the queue's interrupt be a write of 0 to the device's status */
+static void aim_interrupt(Bench *b)
+{
+    QVirtQueuePCI *vq = container_of(b->vq, QVirtQueuePCI, vq);
+    QPCIDevice *pdev = b->pci->pdev;
+    uint64_t entry, address = status_address(b);
+
+    qpci_msix_enable(pdev);
+    vq->msix_data = 0;
+    qvirtqueue_pci_msix_setup(b->pci, vq, b->alloc, 0);
+    entry = pdev->msix_table_off;
+    qpci_io_writel(pdev, pdev->msix_table_bar,
+                   entry + PCI_MSIX_ENTRY_LOWER_ADDR, address);
+    qpci_io_writel(pdev, pdev->msix_table_bar,
+                   entry + PCI_MSIX_ENTRY_UPPER_ADDR, address >> 32);
+}
+
+/*
+ * Completing a request must not reset the device in the middle of it: with
+ * one request, and with several of one session and a CLOSE behind them.
+ */
+static void test_interrupt_resets(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint32_t file, heads[5];
+    uint8_t out[16];
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    gsession(&b, file, AES_CBC, 16, 0, 0, 16);
+    aim_interrupt(&b);
+    for (int round = 0; round < 20; round++) {
+        qvirtqueue_reset_pool(b.vq);
+        for (int i = 0; i < 4; i++) {
+            heads[i] = prepare_crypt(&b, i, file, 1, 7,
+                                     i % 2 ? LONG_BYTES : 16, true);
+        }
+        heads[4] = prepare(&b, 4, out, put_head(out, VIRTIO_CRYPTODEV_CLOSE,
+                                                file, 0), 16);
+        send_all(&b, heads, round == 19 ? 5 : 4);
+        /* Whatever becomes of them, QEMU goes on. */
+        for (int i = 0; i < 50; i++) {
+            qtest_clock_step(b.qts, 1000);
+            needs_reset(&b);
+        }
+    }
+    qpci_msix_disable(b.pci->pdev);
+    bench_restart(&b);
+    wait_statistic(&b, "stat-files", 0);
+    open_file(&b);
+    bench_end(&b);
+}
+
+/* Nor does it read or write registers as a chain's memory. */
+static void test_chain_in_registers(void *obj, void *data,
+                                    QGuestAllocator *alloc)
+{
+    uint8_t out[16];
+    uint64_t good_out, good_in;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    put_head(out, VIRTIO_CRYPTODEV_OPEN, 0, 0);
+    good_out = b.out;
+    good_in = b.in;
+    for (int i = 0; i < 2; i++) {
+        uint32_t head;
+        gint64 end = g_get_monotonic_time() + WAIT_US;
+
+        qvirtqueue_reset_pool(b.vq);
+        qtest_memwrite(b.qts, good_out, out, sizeof(out));
+        head = qvirtqueue_add(b.qts, b.vq, i ? good_out :
+                              register_address(&b, 0), 16, false, true);
+        qvirtqueue_add(b.qts, b.vq, i ? status_address(&b) : good_in, 16,
+                       true, false);
+        qvirtqueue_kick(b.qts, b.dev, b.vq, head);
+        while (!needs_reset(&b)) {
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+            qtest_clock_step(b.qts, 100);
+        }
+        g_assert_cmpint(statistic(&b, "stat-opens"), ==, 0);
+        bench_restart(&b);
+    }
+    open_file(&b);
+    bench_end(&b);
+}
+
+/* The rings may lie there too. */
+static void test_ring_in_registers(void *obj, void *data,
+                                   QGuestAllocator *alloc)
+{
+    QVirtQueue aimed;
+    uint8_t out[16];
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    open_file(&b);
+    qvirtio_reset(b.dev);
+    qvirtio_set_acknowledge(b.dev);
+    qvirtio_set_driver(b.dev);
+    qvirtio_set_features(b.dev, 1ull << VIRTIO_F_VERSION_1);
+    aimed = *b.vq;
+    b.dev->bus->queue_select(b.dev, 0);
+    aimed.used = status_address(&b);
+    b.dev->bus->set_queue_address(b.dev, &aimed);
+    qpci_io_writew(b.pci->pdev, b.pci->bar, b.pci->common_cfg_offset +
+                   offsetof(struct virtio_pci_common_cfg, queue_enable), 1);
+    /* QEMU may not be able to map it, and say that a reset is needed. */
+    b.dev->bus->set_status(b.dev, b.dev->bus->get_status(b.dev) |
+                           VIRTIO_CONFIG_S_DRIVER_OK);
+    qtest_memset(b.qts, b.vq->avail, 0, 4);
+    qvirtqueue_reset_pool(b.vq);
+    for (int i = 0; i < 10; i++) {
+        uint32_t head = prepare(&b, i % 2, out,
+                                put_head(out, VIRTIO_CRYPTODEV_OPEN, 0, 0),
+                                16);
+
+        send_all(&b, &head, 1);
+        qtest_clock_step(b.qts, 1000);
+        needs_reset(&b);
+    }
+    bench_restart(&b);
+    open_file(&b);
+    bench_end(&b);
+}
+
+/* One queue can be reset: what came through it ends [13] */
+static void test_queue_reset(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint32_t file, heads[2];
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    gsession(&b, file, AES_CBC, 16, 0, 0, 16);
+    qvirtqueue_reset_pool(b.vq);
+    heads[0] = prepare_crypt(&b, 0, file, 1, 7, LONG_BYTES, true);
+    heads[1] = prepare_crypt(&b, 1, file, 1, 7, LONG_BYTES, true);
+    send_all(&b, heads, 2);
+    b.dev->bus->queue_select(b.dev, 0);
+    qpci_io_writew(b.pci->pdev, b.pci->bar, b.pci->common_cfg_offset +
+                   offsetof(struct virtio_pci_modern_common_cfg, queue_reset),
+                   1);
+    wait_statistic(&b, "stat-files", 0);
+    wait_statistic(&b, "stat-sessions", 0);
+    g_assert_false(needs_reset(&b));
+    bench_restart(&b);
+    open_file(&b);
+    bench_end(&b);
+}
+
+/* What the monitor says of the device, and what it has of it */
+static void test_monitor(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QDict *answer;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    answer = qtest_qmp(b.qts, "{'execute': 'x-query-virtio-status', "
+        "'arguments': {'path': '/machine/peripheral/cd0/virtio-backend'}}");
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(answer, "return"), "name"),
+                    ==, "virtio-cryptodev");
+    qobject_unref(answer);
+    answer = qtest_qmp(b.qts, "{'execute': 'qom-get', 'arguments': "
+        "{'path': '/machine/peripheral/cd0/virtio-backend', "
+        "'property': 'stat-backend'}}");
+    g_assert_cmpstr(qdict_get_str(answer, "return"), ==, "builtin");
+    qobject_unref(answer);
+    bench_end(&b);
+}
+
+/* Pauses and goes on: what was asked meanwhile is answered then. */
+static void test_stopped(void *obj, void *data, QGuestAllocator *alloc)
+{
+    uint32_t file, head, error, index, length;
+    QDict *answer;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    file = open_file(&b);
+    gsession(&b, file, AES_CBC, 16, 0, 0, 16);
+    answer = qtest_qmp(b.qts, "{'execute': 'stop'}");
+    qobject_unref(answer);
+    qvirtqueue_reset_pool(b.vq);
+    head = prepare_crypt(&b, 0, file, 1, 7, 16, true);
+    send_all(&b, &head, 1);
+    statistic(&b, "stat-files");
+    g_assert_false(qvirtqueue_get_buf(b.qts, b.vq, &index, &length));
+    answer = qtest_qmp(b.qts, "{'execute': 'cont'}");
+    qobject_unref(answer);
+    g_assert_cmpint(next_used(&b, &error), ==, head);
+    g_assert_cmpint(error, ==, 0);
+    bench_end(&b);
+}
+
+/* A handle is known on the queue on which it was opened [9] */
+static void test_queues(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QVirtQueue *first, *second;
+    uint32_t one, two;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    first = b.vq;
+    one = open_file(&b);
+    qvirtio_reset(b.dev);
+    bench_restart(&b);
+    first = b.vq;
+    /* Set up before DRIVER_OK by a driver, and soon enough for the device */
+    second = qvirtqueue_setup(b.dev, b.alloc, 1);
+    one = open_file(&b);
+    b.vq = second;
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, one, 0).error, ==, 9);
+    two = open_file(&b);
+    g_assert_cmpint(gsession(&b, two, AES_CBC, 16, 0, 0, 16).error, ==, 0);
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, two, 0).error, ==, 0);
+    b.vq = first;
+    g_assert_cmpint(simple(&b, VIRTIO_CRYPTODEV_CLOSE, one, 0).error, ==, 0);
+    qvirtio_reset(b.dev);
+    qvirtqueue_cleanup(b.dev->bus, second, b.alloc);
     bench_end(&b);
 }
 
@@ -605,7 +867,7 @@ static void send_chain(Bench *b, struct vring_desc *descs, int n)
 static void test_fuzz(void *obj, void *data, QGuestAllocator *alloc)
 {
     const char *wanted = getenv("VIRTIO_CRYPTODEV_CHAINS");
-    uint32_t chains = wanted ? atoi(wanted) : FUZZ_CHAINS;
+    uint32_t chains = wanted ? atoi(wanted) : GPOINTER_TO_UINT(data);
     uint32_t seed = g_test_rand_int();
     GRand *r = g_rand_new_with_seed(seed);
     uint8_t out[4096];
@@ -663,19 +925,59 @@ static void test_fuzz(void *obj, void *data, QGuestAllocator *alloc)
     g_rand_free(r);
 }
 
+static void *with_iothread(GString *command_line, void *arg)
+{
+    g_string_append(command_line, " -object iothread,id=thread0");
+    return arg;
+}
+
 static void register_virtio_cryptodev_test(void)
 {
-    const char *node = "virtio-cryptodev";
+    static const struct {
+        const char *name;
+        void (*test)(void *obj, void *data, QGuestAllocator *alloc);
+    } tests[] = {
+        { "short-chains", test_short_chains },
+        { "handles", test_handles },
+        { "lengths", test_lengths },
+        { "reset", test_reset },
+        { "reset-busy", test_reset_busy },
+        { "queue-reset", test_queue_reset },
+        { "order", test_order },
+        { "close-waits", test_close_waits },
+        { "migration", test_migration },
+        { "monitor", test_monitor },
+        { "stopped", test_stopped },
+        { "interrupt-resets", test_interrupt_resets },
+        { "chain-in-registers", test_chain_in_registers },
+        { "ring-in-registers", test_ring_in_registers },
+        { "fuzz", test_fuzz },
+    };
+    static const struct {
+        const char *name;
+        QOSGraphTestOptions options;
+    } ways[] = {
+        { "", { } },
+        { "-ioeventfd", { .edge.extra_device_opts = "ioeventfd=on" } },
+        { "-iothread", {
+            .edge.extra_device_opts = "ioeventfd=on,iothread=thread0",
+            .before = with_iothread,
+        } },
+    };
+    QOSGraphTestOptions queues = { .edge.extra_device_opts = "num-queues=2" };
 
-    qos_add_test("short-chains", node, test_short_chains, NULL);
-    qos_add_test("handles", node, test_handles, NULL);
-    qos_add_test("lengths", node, test_lengths, NULL);
-    qos_add_test("reset", node, test_reset, NULL);
-    qos_add_test("reset-busy", node, test_reset_busy, NULL);
-    qos_add_test("order", node, test_order, NULL);
-    qos_add_test("close-waits", node, test_close_waits, NULL);
-    qos_add_test("migration", node, test_migration, NULL);
-    qos_add_test("fuzz", node, test_fuzz, NULL);
+    for (size_t w = 0; w < ARRAY_SIZE(ways); w++) {
+        for (size_t t = 0; t < ARRAY_SIZE(tests); t++) {
+            g_autofree char *name = g_strdup_printf("%s%s", tests[t].name,
+                                                    ways[w].name);
+            QOSGraphTestOptions options = ways[w].options;
+
+            options.arg = GUINT_TO_POINTER(w == 0 ? FUZZ_CHAINS :
+                                                    FUZZ_CHAINS_IO);
+            qos_add_test(name, "virtio-cryptodev", tests[t].test, &options);
+        }
+    }
+    qos_add_test("queues", "virtio-cryptodev", test_queues, &queues);
 }
 
 libqos_init(register_virtio_cryptodev_test);

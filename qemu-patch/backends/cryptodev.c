@@ -1,0 +1,287 @@
+/*
+ * virtio cryptodev: the backend that uses a node of the host's /dev/crypto
+ *
+ * One host file for each of the guest's, so that the host's kernel keeps the
+ * guest's files apart as it keeps processes apart.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+#include "backends.h"
+#include "virtio_cryptodev.h"
+
+/* The ABI of /dev/crypto, as the host's kernel has it */
+
+struct host_session_op {
+    uint32_t cipher;
+    uint32_t mac;
+    uint32_t keylen;
+    const uint8_t *key;
+    uint32_t mackeylen;
+    const uint8_t *mackey;
+    uint32_t ses;
+};
+
+struct host_crypt_op {
+    uint32_t ses;
+    uint16_t op;
+    uint16_t flags;
+    uint32_t len;
+    const uint8_t *src;
+    uint8_t *dst;
+    uint8_t *mac;
+    uint8_t *iv;
+};
+
+struct host_alg_info {
+    char cra_name[64];
+    char cra_driver_name[64];
+};
+
+struct host_session_info_op {
+    uint32_t ses;
+    struct host_alg_info cipher_info;
+    struct host_alg_info hash_info;
+    uint16_t alignmask;
+    uint32_t flags;
+};
+
+#define HOST_CIOCGSESSION   _IOWR('c', 102, struct host_session_op)
+#define HOST_CIOCFSESSION   _IOW('c', 103, uint32_t)
+#define HOST_CIOCCRYPT      _IOWR('c', 104, struct host_crypt_op)
+#define HOST_CIOCGSESSINFO  _IOWR('c', 107, struct host_session_info_op)
+
+#define HOST_AES_CBC        11
+#define HOST_SHA256         104
+
+struct host_session {
+    uint32_t ses;
+    size_t iv_bytes;
+};
+
+/* The last call's errno, negative, as far as a guest knows its number */
+static int host_error(void)
+{
+    return errno >= 1 && errno <= 133 ? -errno : -EIO;
+}
+
+static int host_ioctl(int fd, unsigned long request, void *argument)
+{
+    int ret;
+
+    do {
+        ret = ioctl(fd, request, argument);
+    } while (ret < 0 && errno == EINTR);
+    return ret < 0 ? host_error() : 0;
+}
+
+static int host_open_path(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    return fd < 0 ? host_error() : fd;
+}
+
+/* A file is its descriptor, in the pointer itself. */
+static int fd_of(void *file)
+{
+    return (intptr_t)file;
+}
+
+static int host_open(void *opaque, void **file)
+{
+    int fd = host_open_path(opaque);
+
+    if (fd < 0) {
+        return fd;
+    }
+    *file = (void *)(intptr_t)fd;
+    return 0;
+}
+
+static void host_close(void *file)
+{
+    close(fd_of(file));
+}
+
+static int host_session_new(void *file, const struct vcd_session_spec *spec,
+                            void **out)
+{
+    struct host_session_op op = {
+        .cipher = spec->cipher ? spec->cipher->id : 0,
+        .mac = spec->mac ? spec->mac->id : 0,
+        .keylen = spec->key_bytes,
+        .key = spec->key,
+        .mackeylen = spec->mac_key_bytes,
+        .mackey = spec->mac_key,
+    };
+    struct host_session *session = malloc(sizeof(*session));
+    int error;
+
+    if (!session) {
+        return -ENOMEM;
+    }
+    error = host_ioctl(fd_of(file), HOST_CIOCGSESSION, &op);
+    if (error) {
+        free(session);
+        return error;
+    }
+    session->ses = op.ses;
+    session->iv_bytes = spec->cipher ? spec->cipher->iv_bytes : 0;
+    *out = session;
+    return 0;
+}
+
+static void host_session_free(void *file, void *opaque)
+{
+    struct host_session *session = opaque;
+
+    host_ioctl(fd_of(file), HOST_CIOCFSESSION, &session->ses);
+    free(session);
+}
+
+static int host_crypt(void *file, void *opaque, const struct vcd_op *op)
+{
+    struct host_session *session = opaque;
+    /* A copy: the ABI lets the host write here. */
+    uint8_t iv[VCD_IV_MAX];
+    struct host_crypt_op host = {
+        .ses = session->ses,
+        .op = op->decrypt,
+        .flags = op->flags & (VCD_UPDATE | VCD_FINAL | VCD_RESET),
+        .len = op->len,
+        .src = op->src,
+        .dst = op->dst,
+        .mac = op->mac,
+    };
+
+    if (op->iv) {
+        memcpy(iv, op->iv, session->iv_bytes);
+        host.iv = iv;
+    }
+    return host_ioctl(fd_of(file), HOST_CIOCCRYPT, &host);
+}
+
+/* The host's names may lack their NUL. */
+static void copy_name(char *to, const char *from)
+{
+    snprintf(to, 64, "%.63s", from);
+}
+
+static int host_info(void *file, void *opaque, struct vcd_info *info)
+{
+    struct host_session *session = opaque;
+    struct host_session_info_op host = { .ses = session->ses };
+    int error = host_ioctl(fd_of(file), HOST_CIOCGSESSINFO, &host);
+
+    if (error) {
+        return error;
+    }
+    memset(info, 0, sizeof(*info));
+    copy_name(info->cipher_name, host.cipher_info.cra_name);
+    copy_name(info->cipher_driver, host.cipher_info.cra_driver_name);
+    copy_name(info->hash_name, host.hash_info.cra_name);
+    copy_name(info->hash_driver, host.hash_info.cra_driver_name);
+    info->alignmask = host.alignmask;
+    info->flags = host.flags;
+    return 0;
+}
+
+/*
+ * Probing: one known answer, so that neither a file that takes any ioctl nor a
+ * host without a driver behind its node is found out by a guest only.
+ */
+
+/* One call of a session made for it: 0, or a negative errno */
+static int probe_session(int fd, struct host_session_op *session,
+                         struct host_crypt_op *crypt)
+{
+    int error = host_ioctl(fd, HOST_CIOCGSESSION, session);
+
+    if (error) {
+        return error;
+    }
+    crypt->ses = session->ses;
+    error = host_ioctl(fd, HOST_CIOCCRYPT, crypt);
+    if (error) {
+        host_ioctl(fd, HOST_CIOCFSESSION, &session->ses);
+        return error;
+    }
+    return host_ioctl(fd, HOST_CIOCFSESSION, &session->ses);
+}
+
+/* NIST SP 800-38A, F.2.1, the first block */
+static int probe_aes_cbc(int fd)
+{
+    static const uint8_t key[16] =
+        "\x2b\x7e\x15\x16\x28\xae\xd2\xa6\xab\xf7\x15\x88\x09\xcf\x4f\x3c";
+    static const uint8_t plain[16] =
+        "\x6b\xc1\xbe\xe2\x2e\x40\x9f\x96\xe9\x3d\x7e\x11\x73\x93\x17\x2a";
+    static const uint8_t answer[16] =
+        "\x76\x49\xab\xac\x81\x19\xb2\x46\xce\xe9\x8e\x9b\x12\xe9\x19\x7d";
+    uint8_t iv[16] = {
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    };
+    uint8_t result[16] = { 0 };
+    struct host_session_op session = {
+        .cipher = HOST_AES_CBC, .keylen = sizeof(key), .key = key,
+    };
+    struct host_crypt_op crypt = {
+        .len = sizeof(plain), .src = plain, .dst = result, .iv = iv,
+    };
+    int error = probe_session(fd, &session, &crypt);
+
+    return error ? error : memcmp(result, answer, 16) ? -EIO : 0;
+}
+
+/* FIPS 180-4's example, "abc" */
+static int probe_sha256(int fd)
+{
+    static const uint8_t answer[32] =
+        "\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde\x5d\xae\x22\x23"
+        "\xb0\x03\x61\xa3\x96\x17\x7a\x9c\xb4\x10\xff\x61\xf2\x00\x15\xad";
+    uint8_t mac[VCD_DIGEST_MAX] = { 0 };
+    struct host_session_op session = { .mac = HOST_SHA256 };
+    struct host_crypt_op crypt = {
+        .len = 3, .src = (const uint8_t *)"abc", .mac = mac,
+    };
+    int error = probe_session(fd, &session, &crypt);
+
+    return error ? error : memcmp(mac, answer, 32) ? -EIO : 0;
+}
+
+int vcd_cryptodev_probe(const char *path)
+{
+    int fd = host_open_path(path);
+    int error;
+
+    if (fd < 0) {
+        return fd;
+    }
+    error = probe_aes_cbc(fd);
+    /* A host may have no cipher, but hashes. */
+    if (error == -EINVAL || error == -ENOENT) {
+        error = probe_sha256(fd);
+    }
+    close(fd);
+    return error;
+}
+
+const struct vcd_backend vcd_backend_cryptodev = {
+    .name = "cryptodev",
+    .id = VIRTIO_CRYPTODEV_BACKEND_CRYPTODEV,
+    .may_block = true,
+    .open = host_open,
+    .close = host_close,
+    .session_new = host_session_new,
+    .session_free = host_session_free,
+    .crypt = host_crypt,
+    .info = host_info,
+};
