@@ -14,7 +14,9 @@
  *   ioctl FD NUMBER ADDRESS                    -> ok             (raw, for what must fail)
  *   badptr FD SES                              -> error 14       (CRYPT with a pointer to nowhere)
  *   zeros FD SES BYTES                         -> ok             (CRYPT of so many zeros)
- *   stress PATH SECONDS PROCESSES THREADS      -> ok OPERATIONS   (random work, processes killed)
+ *   stress PATH SECONDS PROCESSES THREADS [lossy]
+ *                                              -> ok OPERATIONS   (random work, processes killed; lossy:
+ *                                                 the device may be lost at any time, but not lie)
  *   churn PATH COUNT                           -> ok             (opens, sessions, closes)
  *
  * Errors are answered with "error ERRNO".
@@ -129,6 +131,13 @@ static struct {
 } *shared;
 
 static const char *stress_path;
+static int stress_lossy;
+
+/* Whether a call failed as calls do when the device has lost what was open */
+static int is_lost(void)
+{
+	return stress_lossy && (errno == ENODEV || errno == EIO || errno == ETIMEDOUT);
+}
 
 /* Encrypts and decrypts random data in sessions of its own, and has it come out right. */
 static void *stress_thread(void *argument)
@@ -146,7 +155,7 @@ static void *stress_thread(void *argument)
 		for (size_t i = 0; i < sizeof(secret); i++)
 			secret[i] = rand_r(&seed);
 		if (fd < 0 || ioctl(fd, CIOCGSESSION, &s))
-			goto wrong;
+			goto failed;
 		for (int round = 0; round < rounds; round++) {
 			struct crypt_op c = { .ses = s.ses, .src = buffer, .dst = buffer, .iv = start };
 
@@ -155,17 +164,25 @@ static void *stress_thread(void *argument)
 				buffer[i] = rand_r(&seed);
 			memcpy(copy, buffer, c.len);
 			if (ioctl(fd, CIOCCRYPT, &c))
-				goto wrong;
+				goto failed;
 			c.op = 1;
 			if (c.len >= 64 && !memcmp(copy, buffer, c.len))
 				goto wrong;
-			if (ioctl(fd, CIOCCRYPT, &c) || memcmp(copy, buffer, c.len))
+			if (ioctl(fd, CIOCCRYPT, &c))
+				goto failed;
+			if (memcmp(copy, buffer, c.len))
 				goto wrong;
 			__atomic_add_fetch(&shared->operations, 2, __ATOMIC_RELAXED);
 		}
 		if (rand_r(&seed) % 2)
 			ioctl(fd, CIOCFSESSION, &s.ses);
 		close(fd);
+		continue;
+failed:
+		if (!is_lost())
+			goto wrong;
+		close(fd);
+		usleep(1000);
 	}
 wrong:
 	perror("stress");
@@ -197,6 +214,7 @@ static void do_stress(char **w)
 	pid_t children[64];
 
 	stress_path = w[1];
+	stress_lossy = w[5] && !strcmp(w[5], "lossy");
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < processes; i++)
 		children[i] = stress_process(threads, seed++);
