@@ -189,12 +189,11 @@ describe("in Debian's QEMU", () => {
       flags: ["--backend", "libcrypto"],
     });
     const guest = await Guest.boot(daemon.guest);
-    expect(await new CryptoTool(guest).calls([...KNOWN, "stress /dev/crypto 5 4 4"])).toMatchObject(
-      ANSWERS,
-    );
+    const answers = await new CryptoTool(guest).calls([...KNOWN, "stress /dev/crypto 5 4 4"]);
+    expect(answers.slice(0, 3)).toEqual(ANSWERS);
+    expect(answers[3]).toMatch(/^ok \d{3,}$/);
     const states = await daemon.metrics();
     expect(states.get('virtio_cryptodevd_queues{state="running"}')).toBe(2);
-    expect((await guest.run("grep -c requestq /proc/interrupts || true")).code).toBe(0);
     await nothingOpen(daemon);
     await guest.stop();
     await daemon.stop();
@@ -323,7 +322,7 @@ describe("a daemon that is killed", () => {
       );
       await nothingOpen(daemon);
       expect((await guest.run(TROUBLE)).output).toBe("");
-      expect(guest.console).toContain("was started anew");
+      expect((await guest.run("dmesg")).output).toContain("was started anew");
       await guest.stop();
       await daemon.stop();
     },

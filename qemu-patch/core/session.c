@@ -86,6 +86,16 @@ static void gsession_book(struct vcd_request *req)
         return;
     }
     forget_keys(req);
+    if (!req->attached) {
+        /* Nobody will ever use it, nor end it. */
+        pthread_mutex_unlock(&req->queue->lock);
+        req->queue->dev->backend->session_free(file->backend_file,
+                                               session->backend_session);
+        pthread_mutex_lock(&req->queue->lock);
+        free(session);
+        vcd_session_gone(file);
+        return;
+    }
     vcd_table_add(&file->sessions, &session->node);
     TAILQ_INSERT_TAIL(&file->all, session, link);
     req->value = session->node.number;

@@ -204,7 +204,8 @@ void vcd_queue_set_opaque(struct vcd_queue *queue, void *queue_opaque);
  * cookie comes back by complete or drop, never before this has returned.
  * Returns about how many ns of work were done at once, so that the transport
  * can end its turn after enough of it; or -1 for a chain without room for
- * request and response: it was not taken, and the device needs a reset.
+ * request and response, and for want of memory for any request at all: it was
+ * not taken, and the device needs a reset.
  */
 int64_t vcd_submit(struct vcd_queue *queue,
                    const struct iovec *out, unsigned out_num,

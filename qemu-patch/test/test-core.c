@@ -800,8 +800,8 @@ static void run_13_hung(const struct vcd_backend *backend)
     struct bed *bed = bed_new(backend, &config);
     struct bed_queue *queue = &bed->queues[0];
     uint32_t handle = must_open(queue);
-    uint32_t session = both_session(queue, handle), other = both_session(queue,
-                                                                         handle);
+    uint32_t session = both_session(queue, handle);
+    uint32_t other = both_session(queue, handle);
     uint8_t source[4096] = { 0 };
     struct chain *chains[24];
     unsigned count = 0;
