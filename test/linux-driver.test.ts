@@ -46,9 +46,9 @@ describe("the source", () => {
     // ask for its version, which checkpatch would have in no file of the kernel's.
     const program = join(CACHE, "qemu-src/roms/u-boot/scripts/checkpatch.pl");
     const ignored = "--ignore=LINUX_VERSION_CODE,CONSTANT_COMPARISON";
-    const files = ["virtio_cryptodev.c", "virtio_cryptodev.h", "cryptodev_abi.h"].map((file) =>
-      join(ROOT, "linux-driver", file),
-    );
+    const files = readdirSync(join(ROOT, "linux-driver"))
+      .filter((file) => /\.[ch]$/.test(file))
+      .map((file) => join(ROOT, "linux-driver", file));
     const options = ["--no-tree", "--strict", "--max-line-length=100", ignored, "--file"];
     expect(run(["perl", program, ...options, ...files])).not.toMatch(/^(ERROR|WARNING|CHECK):/m);
   });
@@ -65,6 +65,23 @@ describe("the source", () => {
     );
     const aliases = readFileSync(join(scratch.path, "root/lib/modules", release, "modules.alias"));
     expect(aliases.toString()).toMatch(/^alias virtio:d0000003Fv\* virtio_cryptodev$/m);
+    expect(aliases.toString()).toMatch(/^alias virtio:d00000026v\* virtio_cryptodev$/m);
+    makeDriver(folder, headers, "uninstall", `INSTALL_MOD_PATH=${scratch.path}/root`);
+    expect(run(["find", `${scratch.path}/root`, "-name", "virtio_cryptodev.ko*"])).toBe("");
+  });
+
+  vmTest("without headers make names the package; DKMS gets sources and nothing else", async () => {
+    const folder = driverSource(join(scratch.path, "driver"));
+    const make = (...words: string[]) => Bun.spawnSync(["make", "-s", "-C", folder, ...words]);
+    const { exitCode, stderr } = make("KDIR=/no/such/headers");
+    expect(exitCode).not.toBe(0);
+    expect(stderr.toString()).toContain("apt install linux-headers-");
+    expect(make("dkms-source", `DESTDIR=${scratch.path}/dkms`).exitCode).toBe(0);
+    const [source = ""] = readdirSync(join(scratch.path, "dkms/usr/src"));
+    const files = readdirSync(join(scratch.path, "dkms/usr/src", source));
+    expect(source).toMatch(/^virtio-cryptodev-\d+\.\d+\.\d+$/);
+    expect(files).toContain("dkms.conf");
+    expect(files.filter((file) => !/\.([ch]|conf)$|^(Kbuild|Makefile)$/.test(file))).toEqual([]);
   });
 });
 
@@ -298,6 +315,52 @@ describe("with a host that does not answer", () => {
     node.resume();
     await nothingOpen(machine);
     expect(await new CryptoTool(machine).calls(KNOWN)).toEqual(ANSWERS);
+    // Those who are not killed give up by themselves.
+    await machine.run("echo 2 > /sys/module/virtio_cryptodev/parameters/timeout");
+    await machine.run(
+      "(crypto-bench /dev/crypto 4096 100000 4 > /tmp/log 2>&1; echo over >> /tmp/log) &",
+    );
+    await until("work", () => (node.counts.encrypt ?? 0) > 40);
+    node.pause();
+    expect((await machine.run("sleep 5; cat /tmp/log")).output).toMatch(/timed out[\s\S]*over/);
+    node.resume();
+    await nothingOpen(machine);
+    await machine.stop();
+  });
+
+  withNode("neither a reset nor an unplugging waits for it, nor does QEMU", async () => {
+    const machine = await Guest.boot({
+      devices: [
+        ...["-device", "pcie-root-port,id=slot0,chassis=1"],
+        "-device",
+        `virtio-cryptodev-pci,id=crypto0,bus=slot0,backend=cryptodev,path=${node.path}`,
+      ],
+    });
+    const before = node.counts.encrypt ?? 0;
+    await machine.run("(crypto-bench /dev/crypto 4096 100000 4 > /tmp/log 2>&1 &)");
+    await until("work", () => (node.counts.encrypt ?? 0) > before + 20);
+    node.pause();
+    await Bun.sleep(300);
+    // The machine goes on only when the device has been reset.
+    const { output } = await machine.run(
+      `device=$(basename $(readlink /sys/class/cryptodev/cryptodev0/device))
+       cd /sys/bus/virtio/drivers/virtio_cryptodev; echo $device > unbind; echo unbound
+       echo $device > bind; ls /dev/crypto; sleep 1; cat /tmp/log`,
+    );
+    expect(output).toMatch(/^unbound\n\/dev\/crypto\n[\s\S]*No such device/);
+    expect(await machine.qmp("query-status")).toMatchObject({ status: "running" });
+    await machine.qmp("device_del", { id: "crypto0" });
+    await until("the device to go", async () =>
+      machine.qmp("qom-list", { path: "/machine/peripheral/crypto0" }).then(
+        () => false,
+        () => true,
+      ),
+    );
+    expect((await machine.run("ls /dev/crypto* 2>&1; echo alive")).output).toMatch(/alive\n$/);
+    node.resume();
+    await Bun.sleep(1000);
+    expect((await machine.run("echo alive")).output).toBe("alive\n");
+    expect((await machine.run(TROUBLE)).output).toBe("");
     await machine.stop();
   });
 });

@@ -106,7 +106,13 @@ export function machine(kernel: Kernel, initrd: string, options: GuestOptions): 
 }
 
 /** How long a guest may take to boot, in milliseconds. */
-const BOOT_MS = 60_000;
+const BOOT_MS = 120_000;
+
+/** Those that run, so that none outlives a test that failed. */
+const running = new Set<Subprocess>();
+process.on("exit", () => {
+  for (const machine of running) machine.kill("SIGKILL");
+});
 
 export class Guest {
   readonly #folder: string;
@@ -120,6 +126,8 @@ export class Guest {
   private constructor(folder: string, command: string[]) {
     this.#folder = folder;
     this.#process = Bun.spawn(command, { stdio: ["ignore", "pipe", "pipe"] });
+    running.add(this.#process);
+    void this.#process.exited.then(() => running.delete(this.#process));
     void this.#collect(this.#process.stdout as ReadableStream<Uint8Array>);
     void this.#collect(this.#process.stderr as ReadableStream<Uint8Array>);
   }
