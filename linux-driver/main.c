@@ -93,17 +93,24 @@ static int __init vcd_init(void)
 {
 	int err;
 
-	err = vcd_nodes_init();
+	err = vcd_requests_init();
 	if (err)
 		return err;
+	err = vcd_nodes_init();
+	if (err)
+		goto exit_requests;
 	err = register_virtio_driver(&vcd_driver);
-	if (err) {
-		vcd_nodes_exit();
-		return err;
-	}
+	if (err)
+		goto exit_nodes;
 	if (vcd_nodes_empty())
 		pr_info("no device yet; /dev/crypto appears with the first\n");
 	return 0;
+
+exit_nodes:
+	vcd_nodes_exit();
+exit_requests:
+	vcd_requests_exit();
+	return err;
 }
 module_init(vcd_init);
 
@@ -111,8 +118,7 @@ static void __exit vcd_exit(void)
 {
 	unregister_virtio_driver(&vcd_driver);
 	vcd_nodes_exit();
-	/* The last requests of devices that are gone */
-	vcd_requests_flush();
+	vcd_requests_exit();
 }
 module_exit(vcd_exit);
 

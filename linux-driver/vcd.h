@@ -17,6 +17,7 @@
 #define _VCD_H
 
 #include <linux/atomic.h>
+#include <linux/cache.h>
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
@@ -104,6 +105,9 @@ void vcd_device_stop(struct vcd_device *dev);
 /* NULL while the device is stopped */
 struct vcd_queue *vcd_device_pick_queue(struct vcd_device *dev);
 
+/* Bytes of a request's side that make it a small one: one allocation, not three */
+#define VCD_SMALL	256
+
 /*
  * The request: owns its buffers until the device has given them back (requirement 3). It has two
  * owners, the caller and the ring; a caller that is killed leaves the rest to the ring.
@@ -115,7 +119,10 @@ struct vcd_request {
 	struct list_head link;
 	struct llist_node grave;
 	unsigned int generation;
-	/* What the device reads: struct virtio_cryptodev_request and what follows it */
+	/*
+	 * What the device reads: struct virtio_cryptodev_request and what follows it. In the request
+	 * itself where it fits
+	 */
 	void *out;
 	size_t out_bytes;
 	/* What the device writes: struct virtio_cryptodev_response and what follows it */
@@ -139,9 +146,17 @@ struct vcd_request {
 	__le32 *number;
 	/* Is counted in the device's @closing */
 	bool closing;
+
+	/* The device writes to one and reads the other; they share no cache line with the rest. */
+	u8 small_out[VCD_SMALL] ____cacheline_aligned;
+	u8 small_in[VCD_SMALL] ____cacheline_aligned;
 };
 
 struct vcd_file;
+
+int vcd_requests_init(void);
+/* After all requests of all devices have been put; waits for those that are being freed */
+void vcd_requests_exit(void);
 
 struct vcd_request *vcd_request_new(const struct vcd_file *file, u32 type, u32 command,
 				    size_t out_extra, size_t in_extra);
@@ -152,8 +167,6 @@ struct vcd_request *vcd_request_new_fsession(const struct vcd_file *file);
 void vcd_request_put(struct vcd_request *req);
 /* Anywhere */
 void vcd_request_put_atomic(struct vcd_request *req);
-/* Waits until all that was put in interrupts has been freed */
-void vcd_requests_flush(void);
 
 void *vcd_out(struct vcd_request *req);
 void *vcd_in(struct vcd_request *req);

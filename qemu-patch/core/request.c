@@ -200,10 +200,12 @@ static void run_in_thread(struct vcd_job *job)
 /* Does it at once where that is cheap and allowed, else a thread does. */
 static void run(struct vcd_request *req)
 {
-    struct vcd_device *dev = req->queue->dev;
+    struct vcd_queue *queue = req->queue;
+    struct vcd_device *dev = queue->dev;
+    uint32_t enough = queue->in_flight > 1 ? dev->config.inline_ns :
+                                             dev->config.inline_alone_ns;
 
-    if (req->here && !dev->backend->may_block &&
-        req->cost <= dev->config.inline_ns) {
+    if (req->here && !dev->backend->may_block && req->cost <= enough) {
         work(req);
         return;
     }

@@ -130,6 +130,8 @@ struct vcd_config {
     uint64_t max_buffered;          /* copies that threads work on, in bytes */
     /* Work of at most about so many ns is done at once by whoever submits */
     uint32_t inline_ns;
+    /* The same for a request that has the queue for itself */
+    uint32_t inline_alone_ns;
 };
 
 #define VCD_CONFIG_DEFAULT {            \
@@ -141,6 +143,7 @@ struct vcd_config {
     .max_threads = 0,                   \
     .max_buffered = 64 << 20,           \
     .inline_ns = 8000,                  \
+    .inline_alone_ns = 8000,            \
 }
 
 /* What is wrong with @config, or NULL; for a message to whoever set it */

@@ -17,12 +17,19 @@ static uint64_t measure(const struct vcd_backend *backend, uint32_t bytes,
                         unsigned in_flight, uint64_t ms)
 {
     static const uint8_t source[1 << 16];
-    struct bed *bed = bed_new(backend, NULL);
-    struct bed_queue *queue = &bed->queues[0];
+    /* As an iothread or the daemon has it */
+    struct vcd_config config = VCD_CONFIG_DEFAULT;
+    struct bed *bed;
+    struct bed_queue *queue;
     struct chain *chains[IN_FLIGHT_MAX];
     uint64_t start, end, done = 0;
-    uint32_t handle = must_open(queue);
+    uint32_t handle;
 
+    config.inline_ns = 40000;
+    config.inline_alone_ns = 120000;
+    bed = bed_new(backend, &config);
+    queue = &bed->queues[0];
+    handle = must_open(queue);
     bed->whole = true;
     for (unsigned i = 0; i < in_flight; i++) {
         uint32_t session = must_gsession(queue, handle, AES_CBC, 0,

@@ -237,6 +237,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         .num_queues = 2, .max_files = 3, .max_sessions = 3,
         .max_device_sessions = 5, .max_bytes = 40000, .max_threads = 2,
         .max_buffered = 60000, .inline_ns = how & 0x80 ? 0 : 1000000,
+        .inline_alone_ns = how & 0x80 ? 0 : 1000000,
     };
     const struct vcd_backend *backend =
         backends[(how & 0x0f) % ARRAY_SIZE(backends)];

@@ -341,6 +341,8 @@ static void run_with(const struct vcd_backend *backend, void *opaque,
         struct vcd_config config = config_default;
 
         config.inline_ns = i & 1 ? 0 : UINT32_MAX;
+
+        config.inline_alone_ns = config.inline_ns;
         bed = bed_new_with(backend, opaque, &config);
         bed->whole = i & 2;
         queue = &bed->queues[0];

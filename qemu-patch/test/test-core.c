@@ -25,6 +25,8 @@ static struct vcd_config all_in_threads(void)
     struct vcd_config config = config_default;
 
     config.inline_ns = 0;
+
+    config.inline_alone_ns = config.inline_ns;
     return config;
 }
 
@@ -1083,6 +1085,8 @@ static void run_14(const struct vcd_backend *backend, uint32_t inline_ns)
     uint8_t source[64] = { 9 };
 
     config.inline_ns = inline_ns;
+
+    config.inline_alone_ns = config.inline_ns;
     bed = bed_new(backend, &config);
     queue = &bed->queues[0];
     handle = must_open(queue);
@@ -1211,6 +1215,8 @@ static void test_15_never_here(void)
     uint32_t handle, session;
 
     config.inline_ns = UINT32_MAX;
+
+    config.inline_alone_ns = config.inline_ns;
     main_thread = pthread_self();
     bed = bed_new(&test_backend_blocking, &config);
     queue = &bed->queues[0];

@@ -17,8 +17,12 @@
 #include "options.h"
 #include "virtio_cryptodev.h"
 
-/* Work that costs less than a thread's being woken is done on the spot */
-#define INLINE_NS 30000
+/*
+ * Work that costs no more than a thread's being woken is done on the spot, and
+ * some more where no other request would wait for it
+ */
+#define INLINE_NS 40000
+#define INLINE_ALONE_NS 120000
 
 /* An option whose value is a number: where it goes, and what is allowed */
 struct number {
@@ -210,6 +214,7 @@ void options_parse(struct options *options, int argc, char **argv)
         .config = VCD_CONFIG_DEFAULT,
     };
     options->config.inline_ns = INLINE_NS;
+    options->config.inline_alone_ns = INLINE_ALONE_NS;
 
     opterr = 0;
     while ((option = getopt_long(argc, argv, ":", all, NULL)) != -1) {

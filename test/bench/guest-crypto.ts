@@ -53,7 +53,7 @@ const iothreads = (count: number) =>
 async function contenders(scratch: Scratch): Promise<{ list: Contender[]; end(): Promise<void> }> {
   const kernel = fullKernel();
   const boot = (devices: readonly string[], more: object = {}) =>
-    Guest.boot({ kernel, modules: MODULES, devices, ...more });
+    Guest.boot({ kernel, modules: MODULES, ...more, devices });
   const daemons = [1, 2].map((queues) =>
     CryptoDaemon.start(scratch, { id: `queues${queues}`, queues }),
   );

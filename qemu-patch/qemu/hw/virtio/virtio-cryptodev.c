@@ -5,11 +5,11 @@
  * specification says. Here are the virtqueues, the bottom halves in which the
  * core runs, and what QEMU wants to know of a device.
  *
- * Everything that touches a virtqueue happens in a bottom half of the queue's:
- * in the main loop one that guards against the device's being entered again
- * through its own registers (a guest may point an interrupt, a descriptor or
- * a ring at them); in an iothread interrupts are left to the main loop. What
- * doesn't lie in memory is refused.
+ * Everything that touches a virtqueue happens in a queue's turn. In the main
+ * loop it is guarded against the device's being entered again through its own
+ * registers (a guest may point an interrupt, a descriptor or a ring at them);
+ * in an iothread interrupts are left to the main loop. What doesn't lie in
+ * memory is refused.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -40,10 +40,12 @@
 
 /*
  * Work of at most so many ns is done by whoever takes the request: the main
- * loop has others to serve, an iothread hasn't.
+ * loop has others to serve, an iothread has less, and nothing at all when the
+ * request is the only one.
  */
-#define INLINE_MAIN_NS      8000
-#define INLINE_IOTHREAD_NS  30000
+#define INLINE_MAIN_NS              20000
+#define INLINE_IOTHREAD_NS          40000
+#define INLINE_IOTHREAD_ALONE_NS    120000
 
 static void queue_schedule(VirtIOCryptodevQueue *q)
 {
@@ -202,8 +204,8 @@ static int64_t take_one(VirtIOCryptodevQueue *q)
     return spent;
 }
 
-/* Takes what there is. Returns whether the turn ended before it was all. */
-static bool take_some(VirtIOCryptodevQueue *q)
+/* Takes what there is, for the time of a turn; for the rest there's another. */
+static void take_some(VirtIOCryptodevQueue *q)
 {
     int64_t left = TURN_NS, spent;
 
@@ -217,11 +219,11 @@ static bool take_some(VirtIOCryptodevQueue *q)
             left -= spent;
         }
         if (left <= 0) {
-            return true;
+            queue_schedule(q);
+            return;
         }
         virtio_queue_set_notification(q->vq, 1);
     } while (!virtio_queue_empty(q->vq) && !VIRTIO_DEVICE(q->s)->broken);
-    return false;
 }
 
 static void queue_turn(VirtIOCryptodevQueue *q)
@@ -229,9 +231,8 @@ static void queue_turn(VirtIOCryptodevQueue *q)
     VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
 
     /* A machine that is stopped gets answers, and asks for nothing new. */
-    if (vdev->vm_running && virtio_queue_ready(q->vq) && !vdev->broken &&
-        take_some(q)) {
-        queue_schedule(q);
+    if (vdev->vm_running && virtio_queue_ready(q->vq) && !vdev->broken) {
+        take_some(q);
     }
     vcd_queue_complete(q->core);
     queue_flush(q);
@@ -259,20 +260,28 @@ static void queue_io_bh(void *opaque)
     }
 }
 
-static VirtIOCryptodevQueue *queue_of(VirtIOCryptodev *s, VirtQueue *vq)
-{
-    return &s->queues[virtio_get_queue_index(vq)];
-}
-
 static void virtio_cryptodev_handle_queue(VirtIODevice *vdev, VirtQueue *vq)
 {
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+    VirtIOCryptodevQueue *q = &s->queues[virtio_get_queue_index(vq)];
+    MemReentrancyGuard *guard =
+        &qdev_get_parent_bus(DEVICE(s))->parent->mem_reentrancy_guard;
 
     if (s->io_ctx && !s->ioeventfd_started) {
         /* Some guests kick before they set DRIVER_OK. */
         virtio_device_start_ioeventfd(vdev);
     }
-    queue_schedule(queue_of(s, vq));
+    if (q->in_iothread && qemu_in_iothread()) {
+        queue_turn(q);
+    } else if (q->in_iothread || guard->engaged_in_io) {
+        /* By a write to its registers, which has to end first */
+        queue_schedule(q);
+    } else {
+        /* By its ioeventfd: at once, guarded as a bottom half would be */
+        guard->engaged_in_io = true;
+        queue_turn(q);
+        guard->engaged_in_io = false;
+    }
 }
 
 /* A machine that goes on may have asked before it was stopped. */
@@ -546,8 +555,9 @@ static bool core_init(VirtIOCryptodev *s, Error **errp)
         .max_bytes = conf->max_bytes,
         .max_threads = conf->max_threads,
         .max_buffered = conf->max_buffered,
-        .inline_ns = conf->inline_ns ?:
-            s->io_ctx ? INLINE_IOTHREAD_NS : INLINE_MAIN_NS,
+        .inline_ns = s->io_ctx ? INLINE_IOTHREAD_NS : INLINE_MAIN_NS,
+        .inline_alone_ns = s->io_ctx ? INLINE_IOTHREAD_ALONE_NS :
+                                       INLINE_MAIN_NS,
     };
     const char *wrong = vcd_config_error(&config);
 
@@ -708,7 +718,6 @@ static const Property virtio_cryptodev_properties[] = {
     DEFINE_PROP_UINT32("max-threads", VirtIOCryptodev, conf.max_threads, 0),
     DEFINE_PROP_SIZE("max-buffered", VirtIOCryptodev, conf.max_buffered,
                      64 << 20),
-    DEFINE_PROP_UINT32("x-inline-ns", VirtIOCryptodev, conf.inline_ns, 0),
     DEFINE_PROP_LINK("iothread", VirtIOCryptodev, conf.iothread,
                      TYPE_IOTHREAD, IOThread *),
     DEFINE_PROP_IOTHREAD_VQ_MAPPING_LIST("iothread-vq-mapping",

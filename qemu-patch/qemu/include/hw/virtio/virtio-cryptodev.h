@@ -25,7 +25,6 @@ typedef struct VirtIOCryptodevConf {
     uint32_t max_bytes;
     uint32_t max_threads;
     uint64_t max_buffered;
-    uint32_t inline_ns;
     IOThread *iothread;
     IOThreadVirtQueueMappingList *iothread_vq_mapping_list;
 } VirtIOCryptodevConf;
