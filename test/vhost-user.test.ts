@@ -100,6 +100,23 @@ describe("its command line", () => {
   });
 });
 
+describe("docs/vm.md", () => {
+  vmTest("has libvirt XML that libvirt's schema and parser take", async () => {
+    const text = await Bun.file(join(ROOT, "docs/vm.md")).text();
+    const [, xml = ""] = text.match(/```xml\n([\s\S]*?)```/) ?? [];
+    expect(xml).toContain("vhost-user-test-device-pci");
+    const path = join(scratch.path, "domain.xml");
+    const rest = `<name>myguest</name><memory unit='GiB'>2</memory>
+      <os><type arch='x86_64' machine='q35'>hvm</type></os>`;
+    writeFileSync(path, xml.replace("<!-- ... -->", rest));
+    run(["virt-xml-validate", path, "domain"]);
+    // The test driver parses it as any driver does; it runs nothing.
+    const test = xml.replace("<!-- ... -->", rest).replace("type='kvm'", "type='test'");
+    writeFileSync(path, test.replace("machine='q35'", ""));
+    expect(run(["virsh", "-c", "test:///default", "define", path])).toContain("defined");
+  });
+});
+
 describe("a front end", () => {
   const sanitized = () => {
     const out = join(CACHE, "vhost-user-asan");

@@ -17,6 +17,10 @@
 #include "vcd.h"
 #include "virtio_cryptodev.h"
 
+/* Fields of the layout are little-endian, and so are all hosts that we know. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "a big-endian host: fields would have to be turned round");
+
 /* iov.c: chains, as a transport gives them */
 
 size_t vcd_iov_size(const struct iovec *iov, unsigned num);
@@ -301,10 +305,5 @@ void vcd_session_gone(struct vcd_file *file);
 void vcd_wake_waiting(struct vcd_device *dev);
 /* Has them try again, OPENs fail with @error unless that is 0. No lock. */
 void vcd_retry_waiting(struct vcd_device *dev, int error);
-
-/* The layout's fields are little-endian, and so are all hosts that we know. */
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "a big-endian host: the core reads the layout's fields as they are"
-#endif
 
 #endif /* VCD_INTERNAL_H */

@@ -189,7 +189,7 @@ struct vcd_device *vcd_device_new(const struct vcd_config *config,
 void vcd_device_free(struct vcd_device *dev,
                      void (*backend_done)(void *backend_opaque));
 
-/* See hold and release. @error: 0, or what the waiting OPENs are to fail with */
+/* See hold. @error: 0, or what the OPENs that wait are to fail with */
 void vcd_device_held(struct vcd_device *dev, int error);
 /* Whether it was held and, since no file is open, now is not any more */
 bool vcd_device_release(struct vcd_device *dev);

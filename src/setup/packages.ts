@@ -56,6 +56,9 @@ export const VM_TOOLS: readonly Tool[] = [
   { needs: "/usr/sbin/depmod", package: "kmod" },
   { needs: "unshare", package: "util-linux" },
   { needs: "mount", package: "mount" },
+  { needs: "virt-xml-validate", package: "libvirt-clients" },
+  { needs: "virsh", package: "libvirt-clients" },
+  { needs: "xmllint", package: "libxml2-utils" },
   {
     needs: "/var/lib/dpkg/info/linux-headers-cloud-amd64.list",
     package: "linux-headers-cloud-amd64",
