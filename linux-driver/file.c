@@ -3,7 +3,9 @@
  * /dev/crypto as programs see it
  */
 #include <linux/file.h>
+#include <linux/jiffies.h>
 #include <linux/module.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -94,6 +96,7 @@ static int vcd_open_handle(struct vcd_file *file)
 {
 	struct vcd_device *dev = file->queue->dev;
 	long left = vcd_patience();
+	unsigned long end = jiffies + left;
 	int closed, err;
 
 	for (;;) {
@@ -101,6 +104,13 @@ static int vcd_open_handle(struct vcd_file *file)
 		err = vcd_open_once(file, &left);
 		if (err != -EMFILE || left <= 0 || !vcd_open_again(dev, closed))
 			return err;
+		/* A host that answers at once and others who close all the time let no wait be one. */
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (left != MAX_SCHEDULE_TIMEOUT)
+			left = max(0L, (long)(end - jiffies));
+		if (!left)
+			return -EMFILE;
 		left = vcd_wait_event(dev->closed_wait, atomic_read(&dev->closed) != closed, left);
 		if (left <= 0)
 			return left ? -EINTR : -EMFILE;

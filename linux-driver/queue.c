@@ -31,15 +31,18 @@ static int vcd_ring_add(struct vcd_queue *queue, struct vcd_request *req,
 			struct scatterlist *out, struct scatterlist *in)
 {
 	struct scatterlist *sgs[] = { out, in };
-	int err = virtqueue_add_sgs(queue->vq, sgs, 1, 1, req, GFP_ATOMIC);
+	int err;
 
+	/* To be told so by virtqueue_add_sgs() would notify the device. */
+	if (!queue->vq->num_free)
+		return -ENOSPC;
+	err = virtqueue_add_sgs(queue->vq, sgs, 1, 1, req, GFP_ATOMIC);
 	if (!err) {
 		list_add_tail(&req->link, &queue->in_flight);
-	} else if (err == -EIO) {
-		/* The queue is broken. */
+	} else if (virtqueue_is_broken(queue->vq)) {
 		schedule_work(&queue->dev->check);
 		err = -ENODEV;
-	} else if (err == -ENOMEM && !list_empty(&queue->in_flight)) {
+	} else if ((err == -ENOMEM || err == -EIO) && !list_empty(&queue->in_flight)) {
 		/* There is no more to bounce through, until there is an answer. */
 		err = -ENOSPC;
 	}
@@ -271,6 +274,9 @@ free:
 static bool vcd_abandon(struct vcd_queue *queue, struct vcd_request *req)
 {
 	spin_lock_irq(&queue->lock);
+	/* An interrupt may have been lost. */
+	if (queue->alive && !req->answered)
+		vcd_take_answers(queue);
 	if (!req->answered) {
 		req->abandoned = true;
 		/* What undoes an OPEN is a CLOSE, which the next OPEN may have to wait for. */

@@ -22,6 +22,7 @@ const OBLIGATIONS = [
   "monitor",
   "stopped",
   "interrupt-resets",
+  "error-resets",
   "chain-in-registers",
   "ring-in-registers",
   "fuzz",

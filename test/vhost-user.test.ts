@@ -143,7 +143,9 @@ describe("a front end", () => {
       const fuzz = Bun.spawn([frontEnd, daemon.socket, "fuzz", seed, count], {
         stdio: ["ignore", "pipe", "pipe"],
       });
-      const output = await new Response(fuzz.stdout).text();
+      const output = (
+        await Promise.all([new Response(fuzz.stdout).text(), new Response(fuzz.stderr).text()])
+      ).join("\n");
       const what = `seed ${seed}: ${output}\n${daemon.log.slice(-3000)}`;
       expect([await fuzz.exited, what]).toEqual([0, what]);
       expect(daemon.log).not.toMatch(/ERROR: |runtime error/);

@@ -12,7 +12,8 @@
 extern const struct vcd_backend vcd_backend_cryptodev;
 /*
  * 0 when the node at @path makes sessions, as a node of /dev/crypto does and
- * nothing else that can be opened; else a negative errno
+ * nothing else that can be opened; else a negative errno, -ETIMEDOUT when it
+ * does not answer
  */
 int vcd_cryptodev_probe(const char *path);
 

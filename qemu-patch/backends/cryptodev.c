@@ -9,13 +9,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include "backends.h"
 #include "virtio_cryptodev.h"
+
+/* A node that takes longer to make one session is none to serve a guest with. */
+#define PROBE_SECONDS   5
 
 /* The ABI of /dev/crypto, as the host's kernel has it */
 
@@ -95,12 +101,26 @@ static int fd_of(void *file)
     return (intptr_t)file;
 }
 
+/* Whether the process has descriptors left for its own ends behind @fd */
+static bool leaves_some(int fd)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+           limit.rlim_cur == RLIM_INFINITY ||
+           (rlim_t)fd < limit.rlim_cur - limit.rlim_cur / 4;
+}
+
 static int host_open(void *opaque, void **file)
 {
     int fd = host_open_path(opaque);
 
     if (fd < 0) {
         return fd;
+    }
+    if (!leaves_some(fd)) {
+        close(fd);
+        return -EMFILE;
     }
     *file = (void *)(intptr_t)fd;
     return 0;
@@ -257,7 +277,7 @@ static int probe_sha256(int fd)
     return error ? error : memcmp(mac, answer, 32) ? -EIO : 0;
 }
 
-int vcd_cryptodev_probe(const char *path)
+static int probe(const char *path)
 {
     int fd = host_open_path(path);
     int error;
@@ -272,6 +292,84 @@ int vcd_cryptodev_probe(const char *path)
     }
     close(fd);
     return error;
+}
+
+/* A probe that is waited for, or not any more; whoever is last frees it */
+struct waiting_probe {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool finished, given_up;
+    int error;
+    char path[];
+};
+
+static void waiting_probe_free(struct waiting_probe *waiting)
+{
+    pthread_cond_destroy(&waiting->done);
+    pthread_mutex_destroy(&waiting->lock);
+    free(waiting);
+}
+
+static void *probe_thread(void *opaque)
+{
+    struct waiting_probe *waiting = opaque;
+    int error = probe(waiting->path);
+    bool given_up;
+
+    pthread_mutex_lock(&waiting->lock);
+    waiting->error = error;
+    waiting->finished = true;
+    given_up = waiting->given_up;
+    pthread_cond_signal(&waiting->done);
+    pthread_mutex_unlock(&waiting->lock);
+    if (given_up) {
+        waiting_probe_free(waiting);
+    }
+    return NULL;
+}
+
+static int wait_for_probe(struct waiting_probe *waiting)
+{
+    struct timespec end;
+    bool finished;
+    int error = 0;
+
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += PROBE_SECONDS;
+    pthread_mutex_lock(&waiting->lock);
+    while (!waiting->finished && error != ETIMEDOUT) {
+        error = pthread_cond_timedwait(&waiting->done, &waiting->lock, &end);
+    }
+    finished = waiting->finished;
+    error = finished ? waiting->error : -ETIMEDOUT;
+    waiting->given_up = true;
+    pthread_mutex_unlock(&waiting->lock);
+    if (finished) {
+        waiting_probe_free(waiting);
+    }
+    return error;
+}
+
+int vcd_cryptodev_probe(const char *path)
+{
+    struct waiting_probe *waiting = calloc(1, sizeof(*waiting) +
+                                              strlen(path) + 1);
+    pthread_t thread;
+    int error;
+
+    if (!waiting) {
+        return -ENOMEM;
+    }
+    strcpy(waiting->path, path);
+    pthread_mutex_init(&waiting->lock, NULL);
+    pthread_cond_init(&waiting->done, NULL);
+    error = pthread_create(&thread, NULL, probe_thread, waiting);
+    if (error) {
+        waiting_probe_free(waiting);
+        return -error;
+    }
+    pthread_detach(thread);
+    return wait_for_probe(waiting);
 }
 
 const struct vcd_backend vcd_backend_cryptodev = {

@@ -157,6 +157,12 @@ void vcd_device_held(struct vcd_device *dev, int error)
     dev->hold = error ? VCD_HOLD_NOT : VCD_HOLD_HELD;
     pthread_mutex_unlock(&dev->lock);
     vcd_retry_waiting(dev, error);
+    /* Whoever wanted a file may have been reset meanwhile. */
+    pthread_mutex_lock(&dev->lock);
+    if (dev->hold == VCD_HOLD_HELD && dev->files == 0) {
+        dev->ops->release(dev->opaque);
+    }
+    pthread_mutex_unlock(&dev->lock);
 }
 
 bool vcd_device_release(struct vcd_device *dev)
@@ -305,6 +311,7 @@ void vcd_queue_reset(struct vcd_queue *queue)
 {
     struct vcd_request *req;
     struct vcd_node *node;
+    uint32_t bucket = 0;
 
     pthread_mutex_lock(&queue->lock);
     while (!TAILQ_EMPTY(&queue->requests)) {
@@ -320,7 +327,7 @@ void vcd_queue_reset(struct vcd_queue *queue)
             pthread_cond_wait(&queue->progress, &queue->lock);
         }
     }
-    while ((node = vcd_table_any(&queue->files))) {
+    while ((node = vcd_table_any(&queue->files, &bucket))) {
         vcd_file_doom((struct vcd_file *)node);
     }
     pthread_mutex_unlock(&queue->lock);

@@ -139,6 +139,8 @@ static void set_doomed(struct vcd_file *file)
     pthread_mutex_lock(&dev->lock);
     dev->files_ending++;
     dev->sessions_ending += file->session_count;
+    /* What waits for room in this file must not keep it from ending. */
+    vcd_wake_waiting(dev);
     pthread_mutex_unlock(&dev->lock);
 }
 

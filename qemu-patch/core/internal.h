@@ -54,8 +54,12 @@ void vcd_table_add(struct vcd_table *table, struct vcd_node *node);
 void vcd_table_remove(struct vcd_table *table, struct vcd_node *node);
 struct vcd_node *vcd_table_find(const struct vcd_table *table,
                                 uint32_t number);
-/* Any one, or NULL */
-struct vcd_node *vcd_table_any(const struct vcd_table *table);
+/*
+ * Any one, or NULL. @bucket: 0 at first, and kept from one call to the next
+ * while things are removed and none is added
+ */
+struct vcd_node *vcd_table_any(const struct vcd_table *table,
+                               uint32_t *bucket);
 
 /* pool.c: threads of the device's own */
 

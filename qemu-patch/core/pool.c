@@ -150,10 +150,11 @@ void vcd_pool_add(struct vcd_pool *pool, struct vcd_job *job)
     pthread_mutex_lock(&pool->lock);
     TAILQ_INSERT_TAIL(&pool->jobs, job, link);
     job->queued = true;
-    /* Idle ones that have been woken may not have come to their job yet. */
-    if (++pool->queued <= pool->idle) {
+    if (pool->idle > 0) {
         pthread_cond_signal(&pool->more);
-    } else if (pool->threads < pool->max_threads) {
+    }
+    /* Idle ones that have been woken may not have come to their job yet. */
+    if (++pool->queued > pool->idle && pool->threads < pool->max_threads) {
         /* Where that fails there is at least one that will come to it. */
         start_thread(pool);
     }

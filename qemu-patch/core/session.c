@@ -30,7 +30,8 @@ static int admit_session(struct vcd_request *req)
     }
     pthread_mutex_lock(&dev->lock);
     if (dev->sessions >= dev->config.max_device_sessions) {
-        error = dev->sessions_ending > 0 ? -EAGAIN : -ENOMEM;
+        /* A file that is to end would wait for itself. */
+        error = dev->sessions_ending > 0 && !file->doomed ? -EAGAIN : -ENOMEM;
     } else {
         dev->sessions++;
         /* A file that is to end has its sessions counted among those too. */

@@ -91,13 +91,11 @@ void vcd_table_remove(struct vcd_table *table, struct vcd_node *node)
     table->count--;
 }
 
-struct vcd_node *vcd_table_any(const struct vcd_table *table)
+struct vcd_node *vcd_table_any(const struct vcd_table *table, uint32_t *bucket)
 {
-    if (table->count > 0) {
-        for (uint32_t i = 0; i <= table->mask; i++) {
-            if (table->buckets[i]) {
-                return table->buckets[i];
-            }
+    for (; *bucket <= table->mask; ++*bucket) {
+        if (table->buckets[*bucket]) {
+            return table->buckets[*bucket];
         }
     }
     return NULL;

@@ -1436,6 +1436,89 @@ static void test_limit_of_buffers(void)
 }
 
 /* At the limit, while a reset's files are still ending: it waits its turn. */
+/*
+ * Who waits for room in a file that is to be closed must not wait for the room
+ * that the same file's end will give.
+ */
+static void test_gsession_of_ending_file(void)
+{
+    struct vcd_config config = config_default;
+    struct bed *bed;
+    struct bed_queue *queue;
+    struct chain *other, *own, *close_first, *close_own;
+    uint32_t first, second, third;
+
+    config.max_device_sessions = 3;
+    bed = bed_new(&test_backend_blocking, &config);
+    queue = &bed->queues[0];
+    first = must_open(queue);
+    second = must_open(queue);
+    third = must_open(queue);
+    cipher_session(queue, first, KEY);
+    cipher_session(queue, second, KEY);
+    cipher_session(queue, second, KEY);
+    gate_shut(CALL_FREE, 0);
+    close_first = send_message(queue, message_close(first));
+    gate_wait(CALL_FREE, 1);
+    other = send_message(queue, message_gsession(third, AES_CBC, 0, KEY, 16,
+                                                 NULL, 0));
+    own = send_message(queue, message_gsession(second, AES_CBC, 0, KEY, 16,
+                                               NULL, 0));
+    CHECK(chain_pending(own));
+    close_own = send_message(queue, message_close(second));
+    gate_open(CALL_FREE);
+    CHECK_EQUAL(chain_wait(close_first), 0);
+    CHECK_EQUAL(chain_wait(other), 0);
+    /* It may have had room, or been refused; it has ended in any case. */
+    chain_wait(own);
+    CHECK_EQUAL(chain_wait(close_own), 0);
+    chain_free(close_first);
+    chain_free(other);
+    chain_free(own);
+    chain_free(close_own);
+    bed_free(bed);
+}
+
+/* Jobs that wait for buffers don't keep idle threads from other work. */
+static void test_idle_beside_buffers(void)
+{
+    struct vcd_config config = config_default;
+    struct bed *bed;
+    struct bed_queue *queue;
+    struct chain *chains[6];
+    uint32_t handle, sessions[6];
+    uint8_t *source = calloc(1, 100000);
+    uint64_t before;
+
+    CHECK(source);
+    config.max_threads = 4;
+    config.max_bytes = 100000;
+    config.max_buffered = 100000;
+    bed = bed_new(&test_backend_blocking, &config);
+    queue = &bed->queues[0];
+    handle = must_open(queue);
+    for (int i = 0; i < 6; i++) {
+        sessions[i] = cipher_session(queue, handle, KEY);
+    }
+    gate_shut(CALL_CIPHER, 0);
+    for (int i = 0; i < 6; i++) {
+        chains[i] = send_encrypt(queue, handle, sessions[i], source, 100000);
+    }
+    gate_wait(CALL_CIPHER, 1);
+    before = now_ns();
+    for (int i = 0; i < 20; i++) {
+        must_close(queue, must_open(queue));
+    }
+    /* An idle thread looks by itself after 10 seconds. */
+    CHECK(now_ns() - before < 5000000000ull);
+    gate_open(CALL_CIPHER);
+    for (int i = 0; i < 6; i++) {
+        expect_encrypted(chains[i], source, 100000, KEY_BYTE);
+    }
+    free(source);
+    bed_free(bed);
+}
+
 static void run_open_while_ending(const struct vcd_backend *backend)
 {
     struct vcd_config config = config_default;
@@ -1735,6 +1818,8 @@ static void test_hold_of_nobody(void)
     vcd_queue_reset(queue->vcd);
     chain_free(chain);
     vcd_device_held(bed->dev, 0);
+    /* Nobody else will have it given back. */
+    wait_asked(bed, &bed->release_asked);
     CHECK(vcd_device_release(bed->dev));
     bed_free(bed);
 }
@@ -1981,6 +2066,8 @@ static const struct test tests[] = {
     { "limit-of-buffers", test_limit_of_buffers },
     { "open-while-ending", test_open_while_ending },
     { "gsession-while-ending", test_gsession_while_ending },
+    { "gsession-of-ending-file", test_gsession_of_ending_file },
+    { "idle-beside-buffers", test_idle_beside_buffers },
     { "settle", test_settle },
     { "settle-waits", test_settle_waits },
     { "settle-open-and-close", test_settle_open_and_close },

@@ -12,7 +12,9 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "check.h"
 #include "socket.h"
@@ -168,6 +170,7 @@ static bool overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes)
 static const char *check_region(const VhostUserMemoryRegion *region, int fd)
 {
     struct stat st;
+    struct statfs fs;
 
     if (!is_range(region->guest_phys_addr, region->memory_size) ||
         !is_range(region->userspace_addr, region->memory_size) ||
@@ -176,6 +179,12 @@ static const char *check_region(const VhostUserMemoryRegion *region, int fd)
     }
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
         return "a region of memory that is no file";
+    }
+    /* Others may be somebody's who never answers, and hold us up for ever */
+    if (fstatfs(fd, &fs) < 0 ||
+        (fs.f_type != TMPFS_MAGIC && fs.f_type != HUGETLBFS_MAGIC)) {
+        return "a region of memory on a disk or elsewhere: "
+               "memory-backend-memfd, /dev/shm and huge pages are good";
     }
     if (region->mmap_offset + region->memory_size > (uint64_t)st.st_size) {
         return "a region of memory beyond its file's end";
@@ -245,6 +254,8 @@ const char *check_message(const VuDev *dev, const VhostUserMsg *message)
     case CHANNEL:
         return message->size != 0 ? bad_size :
                message->fd_num != 1 ? bad_fds :
+               /* Each would be handed to the service manager. */
+               dev->backend_fd >= 0 ? "a second channel" :
                socket_is_stream(message->fds[0]) ? NULL :
                "a channel that is no socket";
     case U64:

@@ -27,6 +27,9 @@
 /* How long a message may wait for chains in flight, all together, ms */
 #define SETTLE_MS 2000
 
+/* How long a message may take to come, and a reply to be taken, ms */
+#define MESSAGE_MS 10000
+
 #define MAX_FDS VHOST_MEMORY_BASELINE_NREGIONS
 
 struct connection {
@@ -40,6 +43,7 @@ struct connection {
     VhostUserMsg in;
     size_t in_bytes;        /* so much of it is there */
     bool in_fds_lost;       /* more descriptors than a message can have */
+    uint64_t half_since;    /* or a reply is not all gone; 0: neither */
 
     char out[sizeof(VhostUserMsg)];
     size_t out_start, out_end;
@@ -462,10 +466,22 @@ short connection_events(const struct connection *connection)
     return connection->out_start < connection->out_end ? POLLOUT : POLLIN;
 }
 
+int connection_timeout(const struct connection *connection)
+{
+    uint64_t waited = connection->half_since ?
+                      now_ms() - connection->half_since : 0;
+
+    return connection->half_since == 0 ? -1 :
+           waited < MESSAGE_MS ? MESSAGE_MS - waited : 0;
+}
+
 bool connection_run(struct connection *connection)
 {
+    if (connection_timeout(connection) == 0) {
+        refuse(connection, "half of it, and then nothing");
+    }
     handover->busy = 1;
-    if (flush(connection) && read_piece(connection)) {
+    if (!connection->ended && flush(connection) && read_piece(connection)) {
         if (in_complete(connection)) {
             dispatch(connection);
             if (!connection->ended) {
@@ -476,7 +492,10 @@ bool connection_run(struct connection *connection)
     if (!connection->ended && connection->in_bytes == 0 &&
         connection->out_start == connection->out_end) {
         handover->busy = 0;
+        connection->half_since = 0;
         tell_guest(connection);
+    } else if (connection->half_since == 0) {
+        connection->half_since = now_ms();
     }
     return !connection->ended;
 }
@@ -535,12 +554,14 @@ void connection_free(struct connection *connection)
 {
     struct daemon *daemon = connection->daemon;
 
+    daemon->busy_since = now_ms();
     hold(connection);
     settle(connection);
     for (unsigned i = 0; i < daemon->num_queues; i++) {
         queue_detach(&daemon->queues[i]);
     }
     release(connection);
+    daemon->busy_since = 0;
     daemon->connected = false;
 
     close_in_fds(connection);

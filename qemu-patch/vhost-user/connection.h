@@ -21,6 +21,8 @@ struct connection *connection_new(struct daemon *daemon, int fd, int channel);
 /* What to poll(2), and for what */
 int connection_fd(const struct connection *connection);
 short connection_events(const struct connection *connection);
+/* For how long, ms: until connection_run() ends it; -1: for ever */
+int connection_timeout(const struct connection *connection);
 /* Goes on, without waiting for the front end. False when it has ended. */
 bool connection_run(struct connection *connection);
 

@@ -240,7 +240,8 @@ static void serve(int listen_fd, struct connection *connection)
             fds[1].fd = connection_fd(connection);
             fds[1].events = connection_events(connection);
         }
-        if (poll(fds, 2, -1) < 0 || fds[1].revents == 0) {
+        if (poll(fds, 2, connection ? connection_timeout(connection) : -1) < 0 ||
+            fds[0].revents != 0) {
             continue;
         }
         if (!connection) {

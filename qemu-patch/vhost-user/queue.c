@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -17,11 +18,15 @@
 /* After so many ns of work, what is done is pushed before more is popped */
 #define TURN_NS 500000
 
+/* A turn takes milliseconds; one that takes so long will never end */
+#define HOLD_SECONDS 5
+
 static void set_state(struct queue *queue)
 {
     enum queue_state state = QUEUE_STOPPED;
 
-    if (queue->vq && queue->vq->started) {
+    /* A connection that is about to be closed may have lost its memory. */
+    if (queue->vq && queue->vq->started && !queue->closing) {
         state = queue->broken ? QUEUE_BROKEN : queue->stale ? QUEUE_STALE :
                 queue->vq->enable ? QUEUE_RUNNING : QUEUE_STOPPED;
     }
@@ -217,8 +222,16 @@ int queue_init(struct queue *queue, unsigned index, struct vcd_queue *core)
 
 void queue_hold(struct queue *queue)
 {
-    pthread_mutex_lock(&queue->gate);
-    pthread_mutex_lock(&queue->lock);
+    struct timespec end;
+
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += HOLD_SECONDS;
+    if (pthread_mutex_clocklock(&queue->gate, CLOCK_MONOTONIC, &end) ||
+        pthread_mutex_clocklock(&queue->lock, CLOCK_MONOTONIC, &end)) {
+        log_line(LOG_ERR, "queue %u hangs, in a descriptor that the front end "
+                 "has made one to wait for; the daemon ends", queue->index);
+        _exit(1);
+    }
 }
 
 void queue_release(struct queue *queue, const VuDev *dev)
@@ -230,6 +243,8 @@ void queue_release(struct queue *queue, const VuDev *dev)
         queue->view.regions = dev->regions;
         queue->view.features = dev->features;
         queue->view.protocol_features = dev->protocol_features;
+        queue->closing = dev->broken;
+        queue->view.broken = queue->broken || queue->closing;
         set_state(queue);
         if (queue->state == QUEUE_RUNNING && before != QUEUE_RUNNING) {
             /* Its kicks may have come while it was not */
@@ -251,6 +266,7 @@ void queue_attach(struct queue *queue, VuDev *dev, bool taken_over)
     queue->ring_fault = NULL;
     queue->stale = false;
     queue->broken = false;
+    queue->closing = false;
 }
 
 void queue_detach(struct queue *queue)

@@ -60,12 +60,14 @@ struct queue {
     const char *ring_fault; /* what is wrong with what the guest asked for */
 
     bool stale, broken;
+    bool closing;           /* the connection is to be closed for its faults */
     _Atomic enum queue_state state;
 };
 
 /* Makes the thread. @core's opaque becomes @queue. Returns 0, or an errno. */
 int queue_init(struct queue *queue, unsigned index, struct vcd_queue *core);
 
+/* Ends the process when the thread can't be held: it hangs in a descriptor */
 void queue_hold(struct queue *queue);
 /* Lets the thread go on, with @dev as it is now */
 void queue_release(struct queue *queue, const VuDev *dev);

@@ -261,10 +261,13 @@ export class Guest {
       }
       throw new Error(`QMP does not answer ${execute}`);
     };
-    await ask({ execute: "qmp_capabilities" });
-    const result = await ask({ execute, arguments: args });
-    socket.end();
-    return result;
+    try {
+      await ask({ execute: "qmp_capabilities" });
+      return await ask({ execute, arguments: args });
+    } finally {
+      // QEMU listens to one at a time.
+      socket.end();
+    }
   }
 
   /** Switches the machine off; whatever it printed stays readable. */

@@ -37,6 +37,8 @@
 
 /* Work that is done in one turn, in ns; then others have theirs. */
 #define TURN_NS         200000
+/* What mapping and unmapping a descriptor's memory takes about, in ns */
+#define DESCRIPTOR_NS   150
 
 /*
  * Work of at most so many ns is done by whoever takes the request: the main
@@ -172,17 +174,55 @@ static bool in_memory(const struct iovec *iov, unsigned num)
     return true;
 }
 
-/* Returns what was done at once, in ns; -1 when there was nothing to take */
+static bool is_memory(VirtIODevice *vdev, hwaddr address, hwaddr bytes)
+{
+    while (bytes > 0) {
+        hwaddr part = bytes, offset;
+        MemoryRegion *mr = address_space_translate(vdev->dma_as, address,
+                                                   &offset, &part, true,
+                                                   MEMTXATTRS_UNSPECIFIED);
+
+        if (!memory_access_is_direct(mr, true, MEMTXATTRS_UNSPECIFIED)) {
+            return false;
+        }
+        address += part;
+        bytes -= part;
+    }
+    return true;
+}
+
+/*
+ * The same of the rings: writing to them must be nothing but that. A guest
+ * could aim them at this device's registers, or at those of the port that it
+ * is plugged into.
+ */
+static bool rings_in_memory(VirtIOCryptodevQueue *q)
+{
+    VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
+    int n = virtio_get_queue_index(q->vq);
+
+    RCU_READ_LOCK_GUARD();
+    return is_memory(vdev, virtio_queue_get_desc_addr(vdev, n),
+                     virtio_queue_get_desc_size(vdev, n)) &&
+           is_memory(vdev, virtio_queue_get_avail_addr(vdev, n),
+                     virtio_queue_get_avail_size(vdev, n)) &&
+           is_memory(vdev, virtio_queue_get_used_addr(vdev, n),
+                     virtio_queue_get_used_size(vdev, n));
+}
+
+/* Returns about what it took, in ns; -1 when there was nothing to take */
 static int64_t take_one(VirtIOCryptodevQueue *q)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
     VirtQueueElement *elem = virtqueue_pop(q->vq, sizeof(*elem));
     int64_t spent = -1;
+    unsigned descriptors;
     bool good;
 
     if (!elem) {
         return -1;
     }
+    descriptors = elem->out_num + elem->in_num;
     WITH_RCU_READ_LOCK_GUARD() {
         good = in_memory(elem->out_sg, elem->out_num) &&
                in_memory(elem->in_sg, elem->in_num);
@@ -193,7 +233,9 @@ static int64_t take_one(VirtIOCryptodevQueue *q)
         spent = vcd_submit(q->core, elem->out_sg, elem->out_num,
                            elem->in_sg, elem->in_num, elem);
     }
-    if (spent < 0) {
+    if (spent >= 0) {
+        spent += descriptors * DESCRIPTOR_NS;
+    } else {
         virtqueue_detach_element(q->vq, elem, 0);
         g_free(elem);
         virtio_error(vdev, good ?
@@ -230,8 +272,15 @@ static void queue_turn(VirtIOCryptodevQueue *q)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(q->s);
 
+    if (!virtio_queue_ready(q->vq) || vdev->broken || q->stopped) {
+        return;
+    }
+    if (!rings_in_memory(q)) {
+        virtio_error(vdev, "virtio-cryptodev: a ring that is not in memory");
+        return;
+    }
     /* A machine that is stopped gets answers, and asks for nothing new. */
-    if (vdev->vm_running && virtio_queue_ready(q->vq) && !vdev->broken) {
+    if (vdev->vm_running) {
         take_some(q);
     }
     vcd_queue_complete(q->core);
@@ -452,6 +501,8 @@ static void queue_reset(void *opaque)
 {
     VirtIOCryptodevQueue *q = opaque;
 
+    /* It is QEMU's ring a while longer, which no turn is to take from. */
+    q->stopped = true;
     vcd_queue_reset(q->core);
     q->filled = 0;
 }
@@ -462,6 +513,29 @@ static void virtio_cryptodev_reset(VirtIODevice *vdev)
 
     for (unsigned i = 0; i < s->conf.num_queues; i++) {
         queue_reset(&s->queues[i]);
+    }
+}
+
+static void queue_enable(void *opaque)
+{
+    VirtIOCryptodevQueue *q = opaque;
+
+    q->stopped = false;
+    queue_schedule(q);
+}
+
+static void virtio_cryptodev_queue_enable(VirtIODevice *vdev, uint32_t index)
+{
+    VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
+
+    if (index >= s->conf.num_queues) {
+        return;
+    }
+    if (s->queues[index].in_iothread) {
+        aio_wait_bh_oneshot(s->io_ctx[index], queue_enable,
+                            &s->queues[index]);
+    } else {
+        queue_enable(&s->queues[index]);
     }
 }
 
@@ -630,6 +704,26 @@ static void virtio_cryptodev_realize(DeviceState *dev, Error **errp)
     queues_init(s);
 }
 
+static void nothing(void *opaque)
+{
+}
+
+/* Bottom halves may be under way yet in their iothreads: not after this. */
+static void queues_cleanup(VirtIOCryptodev *s)
+{
+    for (unsigned i = 0; i < s->conf.num_queues; i++) {
+        VirtIOCryptodevQueue *q = &s->queues[i];
+
+        if (q->io_bh) {
+            qemu_bh_delete(q->io_bh);
+            aio_wait_bh_oneshot(q->io_ctx, nothing, NULL);
+        }
+        qemu_bh_delete(q->bh);
+        virtio_delete_queue(q->vq);
+    }
+    g_free(s->queues);
+}
+
 static void virtio_cryptodev_unrealize(DeviceState *dev)
 {
     VirtIODevice *vdev = VIRTIO_DEVICE(dev);
@@ -639,14 +733,7 @@ static void virtio_cryptodev_unrealize(DeviceState *dev)
     /* Threads that hang in the backend end by themselves, some time. */
     vcd_device_free(s->core, g_free);
     s->core = NULL;
-    for (unsigned i = 0; i < s->conf.num_queues; i++) {
-        VirtIOCryptodevQueue *q = &s->queues[i];
-
-        qemu_bh_delete(q->bh);
-        g_clear_pointer(&q->io_bh, qemu_bh_delete);
-        virtio_delete_queue(q->vq);
-    }
-    g_free(s->queues);
+    queues_cleanup(s);
     qemu_bh_delete(s->hold_bh);
     qemu_bh_delete(s->release_bh);
     migrate_del_blocker(&s->migration_blocker);
@@ -740,6 +827,7 @@ static void virtio_cryptodev_class_init(ObjectClass *klass, void *data)
     vdc->set_status = virtio_cryptodev_set_status;
     vdc->reset = virtio_cryptodev_reset;
     vdc->queue_reset = virtio_cryptodev_queue_reset;
+    vdc->queue_enable = virtio_cryptodev_queue_enable;
     parent_start_ioeventfd = vdc->start_ioeventfd;
     parent_stop_ioeventfd = vdc->stop_ioeventfd;
     vdc->start_ioeventfd = virtio_cryptodev_start_ioeventfd;

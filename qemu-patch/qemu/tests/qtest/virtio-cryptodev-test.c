@@ -616,6 +616,47 @@ static void test_interrupt_resets(void *obj, void *data, QGuestAllocator *alloc)
     bench_end(&b);
 }
 
+/* The interrupt that tells of an error must not either, while it is told. */
+static void test_error_resets(void *obj, void *data, QGuestAllocator *alloc)
+{
+    QPCIDevice *pdev;
+    uint8_t out[16];
+    uint64_t entry, address;
+    Bench b;
+
+    bench_init(&b, obj, alloc);
+    pdev = b.pci->pdev;
+    qpci_msix_enable(pdev);
+    for (int round = 0; round < 5; round++) {
+        uint32_t file = open_file(&b), heads[2];
+
+        gsession(&b, file, AES_CBC, 16, 0, 0, 16);
+        b.pci->config_msix_data = 0;
+        qvirtio_pci_set_msix_configuration_vector(b.pci, b.alloc, 0);
+        address = status_address(&b);
+        entry = pdev->msix_table_off;
+        qpci_io_writel(pdev, pdev->msix_table_bar,
+                       entry + PCI_MSIX_ENTRY_LOWER_ADDR, address);
+        qpci_io_writel(pdev, pdev->msix_table_bar,
+                       entry + PCI_MSIX_ENTRY_UPPER_ADDR, address >> 32);
+        qvirtqueue_reset_pool(b.vq);
+        heads[0] = prepare_crypt(&b, 0, file, 1, 7, LONG_BYTES, true);
+        /* One that the device refuses, and one that QEMU does */
+        heads[1] = round % 2 ? prepare(&b, 1, out, 15, 16) : 0xffff;
+        put_head(out, VIRTIO_CRYPTODEV_OPEN, 0, 0);
+        send_all(&b, heads, 2);
+        for (int i = 0; i < 50; i++) {
+            qtest_clock_step(b.qts, 1000);
+            needs_reset(&b);
+        }
+        bench_restart(&b);
+    }
+    qpci_msix_disable(pdev);
+    bench_restart(&b);
+    open_file(&b);
+    bench_end(&b);
+}
+
 /* Nor does it read or write registers as a chain's memory. */
 static void test_chain_in_registers(void *obj, void *data,
                                     QGuestAllocator *alloc)
@@ -666,6 +707,9 @@ static void test_ring_in_registers(void *obj, void *data,
     qvirtio_set_features(b.dev, 1ull << VIRTIO_F_VERSION_1);
     aimed = *b.vq;
     b.dev->bus->queue_select(b.dev, 0);
+    /* Small, so that QEMU can map it at all */
+    qpci_io_writew(b.pci->pdev, b.pci->bar, b.pci->common_cfg_offset +
+                   offsetof(struct virtio_pci_common_cfg, queue_size), 2);
     aimed.used = status_address(&b);
     b.dev->bus->set_queue_address(b.dev, &aimed);
     qpci_io_writew(b.pci->pdev, b.pci->bar, b.pci->common_cfg_offset +
@@ -949,6 +993,7 @@ static void register_virtio_cryptodev_test(void)
         { "monitor", test_monitor },
         { "stopped", test_stopped },
         { "interrupt-resets", test_interrupt_resets },
+        { "error-resets", test_error_resets },
         { "chain-in-registers", test_chain_in_registers },
         { "ring-in-registers", test_ring_in_registers },
         { "fuzz", test_fuzz },

@@ -41,6 +41,8 @@ typedef struct VirtIOCryptodevQueue {
     AioContext *io_ctx;
     /* Which of the two it is now */
     bool in_iothread;
+    /* Reset, and not enabled since */
+    bool stopped;
 } VirtIOCryptodevQueue;
 
 struct VirtIOCryptodev {
