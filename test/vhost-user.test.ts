@@ -299,6 +299,13 @@ describe("in Debian's QEMU", () => {
       });
       await guest.qmp("device_del", { id: daemon.id });
       expect((await work).output).toMatch(/No such device/);
+      // QEMU stops a ring alike for a pause and for good; that the connection ends tells which it was.
+      await until("the device to be gone", () =>
+        guest.qmp("chardev-remove", { id: `${daemon.id}-socket` }).then(
+          () => true,
+          () => false,
+        ),
+      );
       await nothingOpen(daemon);
       expect((await guest.run(TROUBLE)).output).toBe("");
       await guest.stop();

@@ -468,11 +468,13 @@ short connection_events(const struct connection *connection)
 
 int connection_timeout(const struct connection *connection)
 {
-    uint64_t waited = connection->half_since ?
-                      now_ms() - connection->half_since : 0;
+    uint64_t waited;
 
-    return connection->half_since == 0 ? -1 :
-           waited < MESSAGE_MS ? MESSAGE_MS - waited : 0;
+    if (connection->half_since == 0) {
+        return -1;
+    }
+    waited = now_ms() - connection->half_since;
+    return waited < MESSAGE_MS ? (int)(MESSAGE_MS - waited) : 0;
 }
 
 bool connection_run(struct connection *connection)
