@@ -200,7 +200,7 @@ static void vcd_take_down(struct vcd_device *dev)
 	WRITE_ONCE(dev->num_queues, 0);
 	/* A queue is notified without its lock: whoever is about to has to be done with it. */
 	synchronize_rcu();
-	/* One that was pulled out never says that it has been reset, and would be waited for for ever. */
+	/* One that was pulled out never says that it has been reset: no waiting for it. */
 	if (dev->vdev->config->get_status(dev->vdev) != VCD_STATUS_UNPLUGGED)
 		virtio_reset_device(dev->vdev);
 	if (!count)

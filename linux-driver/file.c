@@ -104,7 +104,7 @@ static int vcd_open_handle(struct vcd_file *file)
 		err = vcd_open_once(file, &left);
 		if (err != -EMFILE || left <= 0 || !vcd_open_again(dev, closed))
 			return err;
-		/* A host that answers at once and others who close all the time let no wait be one. */
+		/* With a host that answers at once, and others who close, no wait may be one. */
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		if (left != MAX_SCHEDULE_TIMEOUT)

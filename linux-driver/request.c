@@ -107,8 +107,8 @@ struct vcd_request *vcd_request_new(const struct vcd_file *file, u32 type, u32 c
 		return NULL;
 	}
 	/*
-	 * A device can say that it wrote what it didn't, and programs get to see that. Here, and not by
-	 * the allocator: emulated machines clear pages several times slower than they clear memory.
+	 * A device can say that it wrote what it didn't, and programs get to see that. Here, not
+	 * by the allocator: emulated machines clear pages several times slower than memory.
 	 */
 	if (req->in != req->small_in)
 		memset(req->in, 0, req->in_bytes);

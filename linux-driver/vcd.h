@@ -120,8 +120,8 @@ struct vcd_request {
 	struct llist_node grave;
 	unsigned int generation;
 	/*
-	 * What the device reads: struct virtio_cryptodev_request and what follows it. In the request
-	 * itself where it fits
+	 * What the device reads: struct virtio_cryptodev_request and what follows it. In the
+	 * request itself where it fits
 	 */
 	void *out;
 	size_t out_bytes;

@@ -20,7 +20,7 @@
 #include "backends.h"
 #include "virtio_cryptodev.h"
 
-/* A node that takes longer to make one session is none to serve a guest with. */
+/* A node that takes longer to make a session is none to serve a guest with */
 #define PROBE_SECONDS   5
 
 /* The ABI of /dev/crypto, as the host's kernel has it */

@@ -22,7 +22,7 @@
  */
 #define FUZZ_CHAINS     100000
 #define FUZZ_CHAINS_IO  10000
-#define AREA_BYTES      (512 * 1024)
+#define AREA_BYTES      (1536 * 1024)
 #define WAIT_US         (10 * 1000 * 1000)
 
 #define AES_CBC         11
@@ -335,9 +335,9 @@ static void test_reset(void *obj, void *data, QGuestAllocator *alloc)
  * Several chains at once: each has a place of its own in both areas.
  */
 
-#define PLACE_BYTES     (72 * 1024)
+#define PLACE_BYTES     (264 * 1024)
 /* More than the device does at once, so that a worker has it in hand */
-#define LONG_BYTES      (64 * 1024)
+#define LONG_BYTES      (256 * 1024)
 
 /* Makes a chain at place @place ready; it is not sent yet. Returns its head */
 static uint32_t prepare(Bench *b, int place, const void *out, size_t out_bytes,
