@@ -146,7 +146,8 @@ export class Guest {
     const guest = new Guest(folder, [
       ...machine(kernel, initrd, options),
       ...["-serial", "stdio"],
-      ...["-chardev", `socket,id=agent,path=${folder}/agent,server=on,wait=off`],
+      // It begins when somebody listens: what the agent says to nobody is lost.
+      ...["-chardev", `socket,id=agent,path=${folder}/agent,server=on,wait=on`],
       ...["-serial", "chardev:agent"],
       ...["-qmp", `unix:${folder}/qmp,server=on,wait=off`],
     ]);

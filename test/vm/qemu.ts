@@ -11,15 +11,21 @@ export interface Emulator {
   readonly firmware: readonly string[];
 }
 
-const make = (...targets: string[]) =>
-  run(["make", "-s", "-C", join(ROOT, "qemu-patch"), `CACHE=${CACHE}`, ...targets]);
+const made = new Set<string>();
+
+/** Makes a target, once in this process. */
+function make(target: string): void {
+  if (made.has(target)) return;
+  run(["make", "-s", "-C", join(ROOT, "qemu-patch"), `CACHE=${CACHE}`, target]);
+  made.add(target);
+}
 
 const firmwareIn = (root: string) =>
   ["usr/share/seabios", "usr/share/qemu"].map((folder) => join(root, folder));
 
 /** Our QEMU, built where it is not. */
 export function qemu(): Emulator & { readonly program: string } {
-  make();
+  make("all");
   const program = join(CACHE, "qemu-build/qemu-system-x86_64");
   return { program, command: [program], firmware: firmwareIn(join(CACHE, "firmware")) };
 }
