@@ -563,21 +563,27 @@ static uint64_t status_address(Bench *b)
                                         device_status));
 }
 
-/* Lets the queue's interrupt be a write of 0 to the device's status */
-static void aim_interrupt(Bench *b)
+/* Lets the first vector be a write to the device's status */
+static void aim_vector(Bench *b)
 {
-    QVirtQueuePCI *vq = container_of(b->vq, QVirtQueuePCI, vq);
     QPCIDevice *pdev = b->pci->pdev;
-    uint64_t entry, address = status_address(b);
+    uint64_t entry = pdev->msix_table_off, address = status_address(b);
 
-    qpci_msix_enable(pdev);
-    vq->msix_data = 0;
-    qvirtqueue_pci_msix_setup(b->pci, vq, b->alloc, 0);
-    entry = pdev->msix_table_off;
     qpci_io_writel(pdev, pdev->msix_table_bar,
                    entry + PCI_MSIX_ENTRY_LOWER_ADDR, address);
     qpci_io_writel(pdev, pdev->msix_table_bar,
                    entry + PCI_MSIX_ENTRY_UPPER_ADDR, address >> 32);
+}
+
+/* Lets the queue's interrupt reset the device */
+static void aim_interrupt(Bench *b)
+{
+    QVirtQueuePCI *vq = container_of(b->vq, QVirtQueuePCI, vq);
+
+    qpci_msix_enable(b->pci->pdev);
+    vq->msix_data = 0;
+    qvirtqueue_pci_msix_setup(b->pci, vq, b->alloc, 0);
+    aim_vector(b);
 }
 
 /*
@@ -621,7 +627,6 @@ static void test_error_resets(void *obj, void *data, QGuestAllocator *alloc)
 {
     QPCIDevice *pdev;
     uint8_t out[16];
-    uint64_t entry, address;
     Bench b;
 
     bench_init(&b, obj, alloc);
@@ -633,12 +638,7 @@ static void test_error_resets(void *obj, void *data, QGuestAllocator *alloc)
         gsession(&b, file, AES_CBC, 16, 0, 0, 16);
         b.pci->config_msix_data = 0;
         qvirtio_pci_set_msix_configuration_vector(b.pci, b.alloc, 0);
-        address = status_address(&b);
-        entry = pdev->msix_table_off;
-        qpci_io_writel(pdev, pdev->msix_table_bar,
-                       entry + PCI_MSIX_ENTRY_LOWER_ADDR, address);
-        qpci_io_writel(pdev, pdev->msix_table_bar,
-                       entry + PCI_MSIX_ENTRY_UPPER_ADDR, address >> 32);
+        aim_vector(&b);
         qvirtqueue_reset_pool(b.vq);
         heads[0] = prepare_crypt(&b, 0, file, 1, 7, LONG_BYTES, true);
         /* One that the device refuses, and one that QEMU does */
