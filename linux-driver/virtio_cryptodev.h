@@ -13,9 +13,9 @@
 /* What stock QEMU's vhost-user-test-device can be told: good only where the magic stands. */
 #define VIRTIO_ID_CRYPTODEV_STOCK	38
 
-/* Feature bits */
+/* Feature bits; 1 is not used */
+/* AUTHCRYPT, and sessions of AEAD ciphers */
 #define VIRTIO_CRYPTODEV_F_AEAD		0
-#define VIRTIO_CRYPTODEV_F_ASYNC	1
 #define VIRTIO_CRYPTODEV_F_CPHASH	2
 /* num_queues is valid */
 #define VIRTIO_CRYPTODEV_F_MQ		3
@@ -54,6 +54,11 @@ struct virtio_cryptodev_config {
 #define VIRTIO_CRYPTODEV_FSESSION	103
 #define VIRTIO_CRYPTODEV_CRYPT		104
 #define VIRTIO_CRYPTODEV_GSESSINFO	107
+#define VIRTIO_CRYPTODEV_AUTHCRYPT	109
+#define VIRTIO_CRYPTODEV_CPHASH		112
+
+/* Of an AUTHCRYPT's associated data, in bytes */
+#define VIRTIO_CRYPTODEV_MAX_AUTH	4096
 
 struct virtio_cryptodev_request {
 	__le32 type;
@@ -84,6 +89,27 @@ struct virtio_cryptodev_crypt {
 	__le32 iv_bytes;
 	__le32 result_bytes;
 	__le32 mac_bytes;
+};
+
+struct virtio_cryptodev_authcrypt {
+	__le32 session;
+	__le16 op;
+	__le16 flags;
+	__le32 len;
+	__le32 iv_bytes;
+	/* Of the associated data that is in the request */
+	__le32 auth_bytes;
+	/* SRTP: how many of those are authenticated before the source, and how many bytes in all */
+	__le32 auth_before;
+	__le32 auth_len;
+	__le32 tag_bytes;
+	__le32 result_bytes;
+	__le32 reserved;
+};
+
+struct virtio_cryptodev_cphash {
+	__le32 to_session;
+	__le32 from_session;
 };
 
 struct virtio_cryptodev_gsessinfo {
