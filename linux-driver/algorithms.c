@@ -12,20 +12,28 @@ struct vcd_size {
 	u32 bytes;
 };
 
-/* Sizes of IVs, by the ABI's numbers of ciphers */
-static const struct vcd_size vcd_ivs[] = {
-	{ 1, 8 },	/* DES-CBC */
-	{ 2, 8 },	/* 3DES-CBC */
-	{ 3, 8 },	/* Blowfish-CBC */
-	{ 11, 16 },	/* AES-CBC */
-	{ 16, 0 },	/* NULL */
-	{ 21, 16 },	/* AES-CTR */
-	{ 22, 16 },	/* AES-XTS */
-	{ 23, 0 },	/* AES-ECB */
-	{ 24, 16 },	/* AES-CFB */
-	{ 25, 16 },	/* AES-OFB */
-	{ 50, 12 },	/* AES-GCM */
-	{ 101, 16 },	/* Camellia-CBC */
+struct vcd_cipher {
+	u32 id;
+	u32 iv_bytes;
+	u32 block_bytes;
+	/* A call leaves an IV from which the next one goes on as if they were one */
+	bool chained;
+};
+
+static const struct vcd_cipher vcd_ciphers[] = {
+	{ 1, 8, 8, true },		/* DES-CBC */
+	{ 2, 8, 8, true },		/* 3DES-CBC */
+	{ 3, 8, 8, true },		/* Blowfish-CBC */
+	{ 11, 16, 16, true },		/* AES-CBC */
+	{ 16, 0, 1, true },		/* NULL */
+	{ 21, 16, 1, true },		/* AES-CTR */
+	{ 22, 16, 16, false },		/* AES-XTS */
+	{ 23, 0, 16, true },		/* AES-ECB */
+	{ 24, 16, 1, true },		/* AES-CFB */
+	{ 25, 16, 1, true },		/* AES-OFB */
+	{ CRYPTO_AES_GCM, 12, 1, false },
+	{ CRYPTO_AES_CCM, 16, 1, false },
+	{ 101, 16, 16, true },		/* Camellia-CBC */
 };
 
 /* Sizes of digests, by the ABI's numbers of hashes and MACs */
@@ -46,21 +54,58 @@ static const struct vcd_size vcd_digests[] = {
 	{ 107, 28 },	/* HMAC-SHA224 */
 };
 
-static bool vcd_size_ok(const struct vcd_size *sizes, size_t count, u32 id, u32 bytes, u32 most)
+static const struct vcd_cipher *vcd_cipher(u32 id)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(vcd_ciphers); i++)
+		if (vcd_ciphers[i].id == id)
+			return &vcd_ciphers[i];
+	/* Which ciphers there are is the device's business. */
+	return NULL;
+}
+
+static bool vcd_iv_ok(u32 id, u32 bytes)
+{
+	const struct vcd_cipher *cipher = vcd_cipher(id);
+
+	if (!id)
+		return !bytes;
+	return cipher ? bytes == cipher->iv_bytes : bytes <= VCD_IV_MAX;
+}
+
+static bool vcd_digest_ok(u32 id, u32 bytes)
 {
 	size_t i;
 
 	if (!id)
 		return !bytes;
-	for (i = 0; i < count; i++)
-		if (sizes[i].id == id)
-			return bytes == sizes[i].bytes;
-	/* Which ciphers there are is the device's business. */
-	return bytes <= most;
+	for (i = 0; i < ARRAY_SIZE(vcd_digests); i++)
+		if (vcd_digests[i].id == id)
+			return bytes == vcd_digests[i].bytes;
+	return bytes <= VCD_DIGEST_MAX;
 }
 
 bool vcd_sizes_ok(u32 cipher, u32 mac, u32 iv_bytes, u32 mac_bytes)
 {
-	return vcd_size_ok(vcd_ivs, ARRAY_SIZE(vcd_ivs), cipher, iv_bytes, VCD_IV_MAX) &&
-	       vcd_size_ok(vcd_digests, ARRAY_SIZE(vcd_digests), mac, mac_bytes, VCD_DIGEST_MAX);
+	return vcd_iv_ok(cipher, iv_bytes) && vcd_digest_ok(mac, mac_bytes);
+}
+
+u32 vcd_block_bytes(u32 cipher)
+{
+	const struct vcd_cipher *known = vcd_cipher(cipher);
+
+	return known ? known->block_bytes : 0;
+}
+
+bool vcd_is_chained(u32 cipher)
+{
+	const struct vcd_cipher *known = vcd_cipher(cipher);
+
+	return known && known->chained;
+}
+
+bool vcd_is_aead(u32 cipher)
+{
+	return cipher == CRYPTO_AES_GCM || cipher == CRYPTO_AES_CCM;
 }

@@ -18,11 +18,6 @@
 /* What a status reads as when there is nothing to read from any more */
 #define VCD_STATUS_UNPLUGGED	0xff
 
-/* What goes along with a CRYPT's bytes, on either side */
-#define VCD_CRYPT_OUT	(sizeof(struct virtio_cryptodev_request) + \
-			 sizeof(struct virtio_cryptodev_crypt) + VCD_IV_MAX)
-#define VCD_CRYPT_IN	(sizeof(struct virtio_cryptodev_response) + VCD_DIGEST_MAX + VCD_IV_MAX)
-
 /*
  * Whether it is this device at all. Of another one with the number that stock QEMU knows, which is
  * somebody else's, there is nothing to say.
@@ -134,6 +129,9 @@ static int vcd_find_queues(struct vcd_device *dev)
 	return err ?: (int)count;
 }
 
+/* Descriptors of either side that do not hold a page of data: what goes along, and the ends */
+#define VCD_OTHER_SEGMENTS	5
+
 /*
  * How many bytes of a CRYPT any of the rings can hold, whatever memory they come to lie in: at
  * worst each page is a segment. A chain must not be longer than its queue, not even an indirect
@@ -142,14 +140,13 @@ static int vcd_find_queues(struct vcd_device *dev)
 static u32 vcd_ring_bytes(struct vcd_device *dev, unsigned int count)
 {
 	size_t segment = min_t(size_t, dev->max_segment, PAGE_SIZE);
-	size_t extra = max(VCD_CRYPT_OUT, VCD_CRYPT_IN);
 	unsigned int size = UINT_MAX, i;
 	u64 bytes;
 
 	for (i = 0; i < count; i++)
 		size = min(size, dev->queues[i].size);
-	bytes = (u64)(size / 2) * segment;
-	return bytes > extra ? min_t(u64, bytes - extra, U32_MAX) : 0;
+	bytes = size / 2 > VCD_OTHER_SEGMENTS ? (u64)(size / 2 - VCD_OTHER_SEGMENTS) * segment : 0;
+	return min_t(u64, bytes, U32_MAX);
 }
 
 /* Negotiation is done; the device has just been reset before that. */
@@ -173,6 +170,8 @@ static int vcd_bring_up(struct vcd_device *dev)
 		vdev->config->del_vqs(vdev);
 		return -EINVAL;
 	}
+	dev->aead = virtio_has_feature(vdev, VIRTIO_CRYPTODEV_F_AEAD);
+	dev->cphash = virtio_has_feature(vdev, VIRTIO_CRYPTODEV_F_CPHASH);
 	WRITE_ONCE(dev->max_bytes,
 		   min3(max_bytes, (u32)VIRTIO_CRYPTODEV_MAX_BYTES, ring_bytes));
 	/* Nothing may be sent before; an interrupt that comes before finds nothing to do. */

@@ -26,12 +26,38 @@ static long vcd_clone_fd(struct file *filp, u32 __user *user)
 	return 0;
 }
 
+static long vcd_authcrypt_user(struct vcd_file *file, struct crypt_auth_op __user *user)
+{
+	struct crypt_auth_op op;
+	long err;
+
+	if (copy_from_user(&op, user, sizeof(op)))
+		return -EFAULT;
+	err = vcd_authcrypt(file, &op);
+	if (err)
+		return err;
+	if (put_user(op.len, &user->len) || put_user(op.tag_len, &user->tag_len))
+		return -EFAULT;
+	return 0;
+}
+
+static long vcd_async_fetch_user(struct vcd_file *file, struct crypt_op __user *user)
+{
+	struct crypt_op op;
+	long err = vcd_async_fetch(file, &op);
+
+	if (err)
+		return err;
+	return copy_to_user(user, &op, sizeof(op)) ? -EFAULT : 0;
+}
+
 long vcd_ioctl(struct file *filp, unsigned int command, unsigned long argument)
 {
 	struct vcd_file *file = filp->private_data;
 	void __user *user = (void __user *)argument;
 	struct session_op __user *user_session = user;
 	struct session_op session;
+	struct cphash_op cphash;
 	struct crypt_op crypt;
 	u32 number;
 
@@ -50,6 +76,18 @@ long vcd_ioctl(struct file *filp, unsigned int command, unsigned long argument)
 		if (copy_from_user(&crypt, user, sizeof(crypt)))
 			return -EFAULT;
 		return vcd_crypt(file, &crypt);
+	case CIOCAUTHCRYPT:
+		return vcd_authcrypt_user(file, user);
+	case CIOCASYNCCRYPT:
+		if (copy_from_user(&crypt, user, sizeof(crypt)))
+			return -EFAULT;
+		return vcd_async_crypt(file, &crypt);
+	case CIOCASYNCFETCH:
+		return vcd_async_fetch_user(file, user);
+	case CIOCCPHASH:
+		if (copy_from_user(&cphash, user, sizeof(cphash)))
+			return -EFAULT;
+		return vcd_cphash(file, &cphash);
 	case CIOCGSESSINFO:
 		return vcd_gsessinfo(file, user);
 	case CIOCASYMFEAT:
@@ -117,6 +155,34 @@ static int vcd_open_handle(struct vcd_file *file)
 	}
 }
 
+static void vcd_file_free(struct vcd_file *file)
+{
+	vcd_sessions_free(file);
+	vcd_spares_free(&file->spares);
+	if (file->quota)
+		vcd_quota_put(file->quota);
+	kfree(file);
+}
+
+static struct vcd_file *vcd_file_new(void)
+{
+	struct vcd_file *file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
+
+	if (!file)
+		return NULL;
+	xa_init_flags(&file->sessions, XA_FLAGS_ACCOUNT);
+	vcd_spares_init(&file->spares);
+	spin_lock_init(&file->jobs_lock);
+	INIT_LIST_HEAD(&file->jobs);
+	init_waitqueue_head(&file->poll);
+	file->quota = vcd_quota_new();
+	if (!file->quota) {
+		vcd_file_free(file);
+		return NULL;
+	}
+	return file;
+}
+
 static int vcd_open(struct inode *inode, struct file *filp)
 {
 	struct vcd_device *dev = vcd_node_device(iminor(inode));
@@ -125,7 +191,7 @@ static int vcd_open(struct inode *inode, struct file *filp)
 
 	if (!dev)
 		return -ENODEV;
-	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
+	file = vcd_file_new();
 	if (!file)
 		goto put;
 	err = -ENODEV;
@@ -133,14 +199,13 @@ static int vcd_open(struct inode *inode, struct file *filp)
 	if (!file->queue)
 		goto free;
 	file->generation = READ_ONCE(file->queue->generation);
-	xa_init_flags(&file->sessions, XA_FLAGS_ACCOUNT);
 	err = vcd_open_handle(file);
 	if (err)
 		goto free;
 	filp->private_data = file;
 	return nonseekable_open(inode, filp);
 free:
-	kfree(file);
+	vcd_file_free(file);
 put:
 	vcd_device_put(dev);
 	return err;
@@ -151,9 +216,9 @@ static int vcd_release(struct inode *inode, struct file *filp)
 	struct vcd_file *file = filp->private_data;
 	struct vcd_device *dev = file->queue->dev;
 
+	vcd_async_free(file);
 	vcd_undo(file->queue, file->close, file->handle);
-	xa_destroy(&file->sessions);
-	kfree(file);
+	vcd_file_free(file);
 	vcd_device_put(dev);
 	return 0;
 }
@@ -166,4 +231,6 @@ const struct file_operations vcd_fops = {
 #ifdef CONFIG_COMPAT
 	.compat_ioctl = vcd_compat_ioctl,
 #endif
+	.mmap = vcd_mmap,
+	.poll = vcd_async_poll,
 };

@@ -64,6 +64,8 @@ static int vcd_restore(struct virtio_device *vdev)
 #endif
 
 static const unsigned int vcd_features[] = {
+	VIRTIO_CRYPTODEV_F_AEAD,
+	VIRTIO_CRYPTODEV_F_CPHASH,
 	VIRTIO_CRYPTODEV_F_MQ,
 };
 

@@ -109,6 +109,8 @@ static void vcd_request_settle(struct vcd_queue *queue, struct vcd_request *req,
 	/* The caller sees all of the answer when it sees this. */
 	smp_store_release(&req->answered, true);
 	wake_up(&req->wait);
+	if (req->poll)
+		wake_up_poll(req->poll, EPOLLIN | EPOLLRDNORM);
 }
 
 /* Reads the answer's head, once: nothing keeps the device from writing to it afterwards. */
@@ -120,9 +122,9 @@ static int vcd_answer(struct vcd_request *req, unsigned int written)
 	req->value = le32_to_cpu(READ_ONCE(response->value));
 	req->iv_bytes = le32_to_cpu(READ_ONCE(response->iv_bytes));
 	req->mac_bytes = le32_to_cpu(READ_ONCE(response->mac_bytes));
-	if (written < sizeof(*response) || written > req->in_bytes)
+	if (written < sizeof(*response) || written > vcd_request_writable(req))
 		return -EIO;
-	if (!error && written != req->in_bytes)
+	if (!error && written != vcd_request_writable(req))
 		return -EIO;
 	/* What the device calls an error must be one to the caller too. */
 	return error <= 133 ? -(int)error : -EIO;
@@ -136,6 +138,7 @@ static void vcd_take_answers(struct vcd_queue *queue)
 	do {
 		virtqueue_disable_cb(queue->vq);
 		while ((req = virtqueue_get_buf(queue->vq, &written))) {
+			req->returned = true;
 			vcd_request_settle(queue, req, vcd_answer(req, written));
 			vcd_request_put_atomic(req);
 		}
@@ -245,28 +248,31 @@ static int vcd_try_add(struct vcd_queue *queue, struct vcd_request *req,
 	return err;
 }
 
-/* Puts a request on the ring, waiting for room */
-static int vcd_submit(struct vcd_queue *queue, struct vcd_request *req, long *left)
+int vcd_submit(struct vcd_queue *queue, struct vcd_request *req, long *left)
 {
 	size_t max_segment = queue->dev->max_segment;
-	struct scatterlist out_one, in_one;
-	struct scatterlist *out = vcd_sg(&out_one, req->out, req->out_bytes, max_segment);
-	struct scatterlist *in = vcd_sg(&in_one, req->in, req->in_bytes, max_segment);
-	int err = -ENOMEM;
+	struct vcd_sg out, in;
+	int err;
 
-	if (!out || !in)
-		goto free;
-	err = vcd_try_add(queue, req, out, in);
+	err = vcd_sg_out(&out, req, max_segment);
+	if (err)
+		return err;
+	err = vcd_sg_in(&in, req, max_segment);
+	if (err)
+		goto free_out;
+	err = vcd_try_add(queue, req, out.list, in.list);
 	if (err != -ENOSPC)
-		goto free;
+		goto free_in;
 	*left = vcd_wait_event(queue->room,
-			       (err = vcd_try_add(queue, req, out, in)) != -ENOSPC, *left);
+			       (err = vcd_try_add(queue, req, out.list, in.list)) != -ENOSPC,
+			       *left);
 	if (*left <= 0)
 		err = *left ? -EINTR : -ETIMEDOUT;
-free:
+free_in:
 	/* The ring has the addresses; what described them is not needed any more. */
-	vcd_sg_free(&in_one, in);
-	vcd_sg_free(&out_one, out);
+	vcd_sg_free(&in);
+free_out:
+	vcd_sg_free(&out);
 	return err;
 }
 
@@ -289,6 +295,14 @@ static bool vcd_abandon(struct vcd_queue *queue, struct vcd_request *req)
 	return req->abandoned;
 }
 
+void vcd_queue_forget(struct vcd_queue *queue, struct vcd_request *req)
+{
+	spin_lock_irq(&queue->lock);
+	req->poll = NULL;
+	req->abandoned = true;
+	spin_unlock_irq(&queue->lock);
+}
+
 long vcd_patience(void)
 {
 	unsigned int seconds = READ_ONCE(vcd_timeout);
@@ -298,17 +312,18 @@ long vcd_patience(void)
 	return (long)seconds * HZ;
 }
 
-int vcd_call_within(struct vcd_queue *queue, struct vcd_request *req, long *left)
+int vcd_wait_answer(struct vcd_queue *queue, struct vcd_request *req, long *left)
 {
-	int err = vcd_submit(queue, req, left);
-
-	if (err)
-		return err;
 	/* Pairs with vcd_request_settle() */
 	*left = vcd_wait_event(req->wait, smp_load_acquire(&req->answered), *left);
 	if (*left <= 0 && vcd_abandon(queue, req))
 		return *left ? -EINTR : -ETIMEDOUT;
 	return req->status;
+}
+
+int vcd_call_within(struct vcd_queue *queue, struct vcd_request *req, long *left)
+{
+	return vcd_submit(queue, req, left) ?: vcd_wait_answer(queue, req, left);
 }
 
 int vcd_call(struct vcd_queue *queue, struct vcd_request *req)

@@ -21,8 +21,18 @@ static void vcd_buffer_free(void *buffer, size_t bytes, u8 *small)
 		kvfree_sensitive(buffer, bytes);
 }
 
+static void vcd_piece_put(struct vcd_piece *piece)
+{
+	if (piece->region)
+		vcd_region_put(piece->region);
+}
+
 static void vcd_request_free(struct vcd_request *req)
 {
+	vcd_piece_put(&req->out_data);
+	vcd_piece_put(&req->in_data);
+	vcd_bulk_free(&req->bulk);
+	vcd_bulk_free(&req->result);
 	if (req->undo)
 		vcd_request_put(req->undo);
 	vcd_buffer_free(req->out, req->out_bytes, req->small_out);
@@ -153,31 +163,116 @@ void *vcd_in(struct vcd_request *req)
 	return req->in + sizeof(struct virtio_cryptodev_response);
 }
 
-struct scatterlist *vcd_sg(struct scatterlist *one, void *buf, size_t bytes, size_t max_segment)
+size_t vcd_request_writable(const struct vcd_request *req)
 {
-	bool paged = is_vmalloc_addr(buf);
-	size_t segment = paged ? min_t(size_t, max_segment, PAGE_SIZE) : max_segment;
-	unsigned int entries = DIV_ROUND_UP(bytes, segment), i;
-	struct scatterlist *sg = one;
-
-	if (entries > 1)
-		sg = kmalloc_array(entries, sizeof(*sg), GFP_KERNEL);
-	if (!sg)
-		return NULL;
-	sg_init_table(sg, entries);
-	for (i = 0; i < entries; i++) {
-		struct page *page = paged ? vmalloc_to_page(buf) : virt_to_page(buf);
-		size_t chunk = min(bytes, segment);
-
-		sg_set_page(&sg[i], page, chunk, offset_in_page(buf));
-		buf += chunk;
-		bytes -= chunk;
-	}
-	return sg;
+	return req->in_bytes + req->in_data.bytes;
 }
 
-void vcd_sg_free(struct scatterlist *one, struct scatterlist *sg)
+/*
+ * Chains: memory is cut where it does not lie in one piece, or where a segment would be too long
+ * for the device.
+ */
+
+struct vcd_walk {
+	/* NULL: only count */
+	struct scatterlist *list;
+	unsigned int entries;
+	size_t max_segment;
+	/* Where the last entry ends, and how long it is */
+	phys_addr_t end;
+	size_t length;
+};
+
+static void vcd_walk_page(struct vcd_walk *walk, struct page *page, size_t offset, size_t bytes)
 {
-	if (sg != one)
-		kfree(sg);
+	phys_addr_t start = page_to_phys(page) + offset;
+
+	if (walk->entries && walk->end == start && walk->length + bytes <= walk->max_segment) {
+		walk->length += bytes;
+		if (walk->list)
+			walk->list[walk->entries - 1].length = walk->length;
+	} else {
+		if (walk->list)
+			sg_set_page(&walk->list[walk->entries], page, bytes, offset);
+		walk->entries++;
+		walk->length = bytes;
+	}
+	walk->end = start + bytes;
+}
+
+static struct page *vcd_piece_page(const struct vcd_piece *piece, size_t at)
+{
+	if (piece->region)
+		return piece->region->pages[(piece->at + at) >> PAGE_SHIFT];
+	if (is_vmalloc_addr(piece->buf))
+		return vmalloc_to_page(piece->buf + at);
+	return virt_to_page(piece->buf + at);
+}
+
+static void vcd_walk_piece(struct vcd_walk *walk, const struct vcd_piece *piece)
+{
+	size_t at, bytes;
+
+	for (at = 0; at < piece->bytes; at += bytes) {
+		size_t offset = piece->region ? offset_in_page(piece->at + at) :
+						offset_in_page(piece->buf + at);
+
+		bytes = min3(piece->bytes - at, PAGE_SIZE - offset, walk->max_segment);
+		vcd_walk_page(walk, vcd_piece_page(piece, at), offset, bytes);
+	}
+}
+
+static unsigned int vcd_walk_all(struct scatterlist *list, const struct vcd_piece *pieces,
+				 unsigned int count, size_t max_segment)
+{
+	struct vcd_walk walk = { .list = list, .max_segment = max_segment };
+	unsigned int i;
+
+	for (i = 0; i < count; i++)
+		vcd_walk_piece(&walk, &pieces[i]);
+	return walk.entries;
+}
+
+static int vcd_sg_init(struct vcd_sg *sg, const struct vcd_piece *pieces, unsigned int count,
+		       size_t max_segment)
+{
+	unsigned int entries = vcd_walk_all(NULL, pieces, count, max_segment);
+
+	sg->list = sg->few;
+	if (entries > VCD_SG_FEW)
+		sg->list = kmalloc_array(entries, sizeof(*sg->list), GFP_KERNEL);
+	if (!sg->list)
+		return -ENOMEM;
+	sg_init_table(sg->list, entries);
+	vcd_walk_all(sg->list, pieces, count, max_segment);
+	return 0;
+}
+
+int vcd_sg_out(struct vcd_sg *sg, const struct vcd_request *req, size_t max_segment)
+{
+	const struct vcd_piece pieces[] = {
+		{ .buf = req->out, .bytes = req->out_bytes },
+		req->out_data,
+	};
+
+	return vcd_sg_init(sg, pieces, ARRAY_SIZE(pieces), max_segment);
+}
+
+int vcd_sg_in(struct vcd_sg *sg, const struct vcd_request *req, size_t max_segment)
+{
+	size_t first = req->in_data.bytes ? sizeof(struct virtio_cryptodev_response) :
+					    req->in_bytes;
+	const struct vcd_piece pieces[] = {
+		{ .buf = req->in, .bytes = first },
+		req->in_data,
+		{ .buf = req->in + first, .bytes = req->in_bytes - first },
+	};
+
+	return vcd_sg_init(sg, pieces, ARRAY_SIZE(pieces), max_segment);
+}
+
+void vcd_sg_free(struct vcd_sg *sg)
+{
+	if (sg->list != sg->few)
+		kfree(sg->list);
 }

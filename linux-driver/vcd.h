@@ -6,9 +6,14 @@
  *
  *	device.c	the device: its queues, and how it is started, stopped and started anew
  *	request.c	a request and its memory
+ *	data.c		the data of a request: a program's, as a copy or in mapped memory
+ *	map.c		memory that programs map, and the device works in directly
  *	queue.c		a queue: putting requests on the ring, completing them, waiting for them
  *	algorithms.c	what is known of algorithms without asking the device
- *	calls.c		the ioctls as requests
+ *	session.c	GSESSION, FSESSION, GSESSINFO and CPHASH as requests
+ *	crypt.c		CRYPT as one or more requests
+ *	async.c		CRYPT that is not waited for
+ *	authcrypt.c	AUTHCRYPT as a request
  *	file.c		/dev/crypto as programs see it, and compat.c for 32-bit ones
  *	nodes.c		the nodes in /dev
  *	main.c		probe, remove, suspend, and the module
@@ -18,13 +23,17 @@
 
 #include <linux/atomic.h>
 #include <linux/cache.h>
+#include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/llist.h>
 #include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/refcount.h>
 #include <linux/scatterlist.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/virtio.h>
@@ -38,6 +47,8 @@
 /* No algorithm of the ABI has more; sizes that the device names are held against these. */
 #define VCD_IV_MAX	16
 #define VCD_DIGEST_MAX	64
+#define VCD_BLOCK_MAX	16
+#define VCD_AEAD_TAG	16
 
 /*
  * The device
@@ -71,6 +82,9 @@ struct vcd_device {
 	struct virtio_device *vdev;
 	int id;
 	u32 max_bytes;
+	/* AUTHCRYPT and CPHASH were negotiated */
+	bool aead;
+	bool cphash;
 	/* A power of two, so that segments of it never straddle a page */
 	size_t max_segment;
 
@@ -105,13 +119,64 @@ void vcd_device_stop(struct vcd_device *dev);
 /* NULL while the device is stopped */
 struct vcd_queue *vcd_device_pick_queue(struct vcd_device *dev);
 
-/* Bytes of a request's side that make it a small one: one allocation, not three */
+/*
+ * Mapped memory
+ */
+
+/* Of one file, in bytes; what a job that was unmapped still uses counts too */
+#define VCD_MAPPED_MAX	SZ_64M
+
+/* What the regions of a file take; outlives the file where a request still uses one */
+struct vcd_quota {
+	struct kref ref;
+	atomic_long_t bytes;
+};
+
+/* Pages that the driver owns; a program's mapping and the requests in it hold a reference each. */
+struct vcd_region {
+	struct kref ref;
+	struct vcd_quota *quota;
+	unsigned long count;
+	struct page *pages[];
+};
+
+struct vcd_file;
+
+struct vcd_quota *vcd_quota_new(void);
+void vcd_quota_put(struct vcd_quota *quota);
+int vcd_mmap(struct file *filp, struct vm_area_struct *vma);
+/*
+ * The region of the file's that all of the caller's memory at @user lies in, with a reference, and
+ * where in it; NULL where there is none. @write: the device is to write there
+ */
+struct vcd_region *vcd_region_find(struct vcd_file *file, const void __user *user, size_t bytes,
+				   bool write, size_t *at);
+void vcd_region_put(struct vcd_region *region);
+
+/*
+ * Bytes of either side of a request that fit in the request itself: one allocation for all of it,
+ * and one descriptor a side
+ */
 #define VCD_SMALL	256
 
 /*
  * The request: owns its buffers until the device has given them back (requirement 3). It has two
  * owners, the caller and the ring; a caller that is killed leaves the rest to the ring.
  */
+
+/* A buffer for data. Its contents are a program's, and are seen by no other. */
+struct vcd_bulk {
+	void *buf;
+	size_t bytes;
+};
+
+/* A part of a chain: a buffer of the request's, or from @at on in a region */
+struct vcd_piece {
+	void *buf;
+	struct vcd_region *region;
+	size_t at;
+	size_t bytes;
+};
 
 struct vcd_request {
 	struct kref ref;
@@ -125,14 +190,29 @@ struct vcd_request {
 	 */
 	void *out;
 	size_t out_bytes;
-	/* What the device writes: struct virtio_cryptodev_response and what follows it */
+	/* ... and what follows that, of a program's data, if it is not there */
+	struct vcd_piece out_data;
+	/*
+	 * What the device writes: struct virtio_cryptodev_response, a result that is small, and
+	 * what follows it
+	 */
 	void *in;
 	size_t in_bytes;
+	/* A result that is a large one: it comes between the response and the rest of @in ... */
+	struct vcd_piece in_data;
+	/* ... and how many bytes of a result are in @in, right behind the response */
+	size_t in_inline;
+	/* Memory for data, and another one where the result must not lie where the source does */
+	struct vcd_bulk bulk, result;
 
 	/* Set under the queue's lock, for good once @answered is */
 	bool answered;
+	/* By the device, which then does not touch the memory any more */
+	bool returned;
 	int status;
 	wait_queue_head_t wait;
+	/* Woken too, if not NULL; see async.c */
+	wait_queue_head_t *poll;
 	/* The response, read once: the device could go on writing to it. */
 	u32 value;
 	u32 iv_bytes;
@@ -152,8 +232,6 @@ struct vcd_request {
 	u8 small_in[VCD_SMALL] ____cacheline_aligned;
 };
 
-struct vcd_file;
-
 int vcd_requests_init(void);
 /* After all requests of all devices have been put; waits for those that are being freed */
 void vcd_requests_exit(void);
@@ -170,10 +248,52 @@ void vcd_request_put_atomic(struct vcd_request *req);
 
 void *vcd_out(struct vcd_request *req);
 void *vcd_in(struct vcd_request *req);
+/* Bytes that the device is to write */
+size_t vcd_request_writable(const struct vcd_request *req);
 
-/* @one is taken where one entry is enough. NULL for want of memory */
-struct scatterlist *vcd_sg(struct scatterlist *one, void *buf, size_t bytes, size_t max_segment);
-void vcd_sg_free(struct scatterlist *one, struct scatterlist *sg);
+/* Entries that most requests need no more of, on either side */
+#define VCD_SG_FEW	4
+
+/* A side of a chain; @few is taken where it is enough. */
+struct vcd_sg {
+	struct scatterlist few[VCD_SG_FEW];
+	struct scatterlist *list;
+};
+
+int vcd_sg_out(struct vcd_sg *sg, const struct vcd_request *req, size_t max_segment);
+int vcd_sg_in(struct vcd_sg *sg, const struct vcd_request *req, size_t max_segment);
+void vcd_sg_free(struct vcd_sg *sg);
+
+/*
+ * Data
+ */
+
+/* Buffers that a file keeps for its next calls, so that neither allocating nor zeroing is theirs */
+#define VCD_SPARES		4
+#define VCD_SPARE_BYTES		SZ_256K
+
+struct vcd_spares {
+	/* Protects @bulk */
+	spinlock_t lock;
+	struct vcd_bulk bulk[VCD_SPARES];
+};
+
+void vcd_spares_init(struct vcd_spares *spares);
+void vcd_spares_free(struct vcd_spares *spares);
+void vcd_bulk_free(struct vcd_bulk *bulk);
+
+/*
+ * Gives a request @len bytes of the program's at @src for the device to read, and has it write
+ * @result bytes, of which vcd_data_give() gives @dst what it is to have. The request must have been
+ * made with as many in_extra bytes as it needs for what follows the result.
+ */
+int vcd_data_take(struct vcd_request *req, struct vcd_file *file, const u8 __user *src, u32 len,
+		  const u8 __user *dst, u32 result);
+int vcd_data_give(const struct vcd_request *req, u8 __user *dst, u32 bytes);
+/* What the device has written behind the result */
+void *vcd_data_tail(const struct vcd_request *req);
+/* The request is done with: the file may have its buffers for the next one. */
+void vcd_data_keep(struct vcd_request *req, struct vcd_file *file);
 
 /*
  * The queue
@@ -192,6 +312,8 @@ void vcd_queue_lose(struct vcd_queue *queue);
 /* The device has been reset: it touches nothing any more */
 void vcd_queue_empty(struct vcd_queue *queue);
 void vcd_queue_done(struct virtqueue *vq);
+/* Nobody waits for the request any more, nor is anybody to be woken. */
+void vcd_queue_forget(struct vcd_queue *queue, struct vcd_request *req);
 
 /* How long a call may take from now on, in jiffies */
 long vcd_patience(void);
@@ -199,12 +321,31 @@ long vcd_patience(void);
 int vcd_call(struct vcd_queue *queue, struct vcd_request *req);
 /* The same, within @left jiffies, of which it leaves the rest */
 int vcd_call_within(struct vcd_queue *queue, struct vcd_request *req, long *left);
+/* The two halves of that: puts a request on the ring, waiting for room; and waits for its answer */
+int vcd_submit(struct vcd_queue *queue, struct vcd_request *req, long *left);
+int vcd_wait_answer(struct vcd_queue *queue, struct vcd_request *req, long *left);
 /* Sends what undoes something on the device; takes over @undo, and never waits. */
 void vcd_undo(struct vcd_queue *queue, struct vcd_request *undo, u32 number);
 
 /*
  * The file: a handle of the device's, and what is known of its sessions
  */
+
+/*
+ * What is known of a session. Its calls are done in the order in which they are put on the ring;
+ * one that takes several requests keeps others from getting between those.
+ */
+struct vcd_session {
+	refcount_t ref;
+	struct rcu_head rcu;
+	u32 cipher;
+	u32 mac;
+	u8 iv_bytes;
+	u8 mac_bytes;
+	/* How many are putting one request on the ring; -1: one that puts several */
+	atomic_t users;
+	wait_queue_head_t idle;
+};
 
 struct vcd_file {
 	/* The device knows the handle on the queue on which it was opened, and there only. */
@@ -213,17 +354,76 @@ struct vcd_file {
 	unsigned int generation;
 	/* Made with the file, so that closing can't fail */
 	struct vcd_request *close;
-	/* By session: sizes, see calls.c */
+	/* struct vcd_session, by number */
 	struct xarray sessions;
+	struct vcd_spares spares;
+	struct vcd_quota *quota;
+
+	/* Protects the jobs: those that are queued or not fetched yet, in order; see async.c */
+	spinlock_t jobs_lock;
+	struct list_head jobs;
+	unsigned int job_count;
+	size_t job_bytes;
+	wait_queue_head_t poll;
 };
+
+/* algorithms.c: of ciphers and MACs by the ABI's numbers */
 
 /* Whether a session with @cipher and @mac, 0 for none, has an IV and a digest of these sizes */
 bool vcd_sizes_ok(u32 cipher, u32 mac, u32 iv_bytes, u32 mac_bytes);
+/* 0 where the cipher is not known */
+u32 vcd_block_bytes(u32 cipher);
+bool vcd_is_aead(u32 cipher);
+/* Whether a message can be done in parts, each going on from the IV that the last one left */
+bool vcd_is_chained(u32 cipher);
+
+/* session.c */
 
 long vcd_gsession(struct vcd_file *file, const struct session_op *session, u32 __user *ses);
 long vcd_fsession(struct vcd_file *file, u32 ses);
-long vcd_crypt(struct vcd_file *file, const struct crypt_op *op);
 long vcd_gsessinfo(struct vcd_file *file, struct session_info_op __user *user);
+long vcd_cphash(struct vcd_file *file, const struct cphash_op *op);
+/* With a reference; NULL where there is none */
+struct vcd_session *vcd_session_get(struct vcd_file *file, u32 ses);
+void vcd_session_put(struct vcd_session *session);
+void vcd_sessions_free(struct vcd_file *file);
+/* Around putting a call's requests on the ring: one, or @several. 0 or an error */
+int vcd_session_enter(struct vcd_session *session, bool several, long *left);
+void vcd_session_leave(struct vcd_session *session, bool several);
+
+/* crypt.c */
+
+/* A CRYPT on its way */
+struct vcd_crypt {
+	struct vcd_file *file;
+	struct vcd_session *session;
+	struct crypt_op op;
+	/* Bytes of each part but the last one */
+	u32 part_bytes;
+	unsigned int parts;
+};
+
+/* Checks a call, and finds its session. 0 or an error */
+int vcd_crypt_begin(struct vcd_crypt *crypt, struct vcd_file *file, const struct crypt_op *op);
+void vcd_crypt_end(struct vcd_crypt *crypt);
+/* The request for a part, with its data, or an error */
+struct vcd_request *vcd_crypt_request(const struct vcd_crypt *crypt, unsigned int part);
+/* Gives the program what the request for a part was answered with */
+int vcd_crypt_give(const struct vcd_crypt *crypt, const struct vcd_request *req, unsigned int part);
+
+long vcd_crypt(struct vcd_file *file, const struct crypt_op *op);
+
+/* async.c */
+
+long vcd_async_crypt(struct vcd_file *file, const struct crypt_op *op);
+/* Gives back the operation as it was queued */
+long vcd_async_fetch(struct vcd_file *file, struct crypt_op *op);
+__poll_t vcd_async_poll(struct file *filp, struct poll_table_struct *wait);
+void vcd_async_free(struct vcd_file *file);
+
+/* authcrypt.c: leaves in @op the lengths that it comes to */
+
+long vcd_authcrypt(struct vcd_file *file, struct crypt_auth_op *op);
 
 extern const struct file_operations vcd_fops;
 long vcd_ioctl(struct file *filp, unsigned int command, unsigned long argument);

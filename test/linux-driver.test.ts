@@ -292,7 +292,7 @@ describe("with devices that come and go", () => {
         () => true,
         () => false,
       );
-    });
+    }, 60_000);
     await machine.run(`printf '${CRYPT}\\nclose 3\\n' > /tmp/calls; sleep 1`);
     expect((await machine.run("cat /tmp/answers")).output).toBe("ok 3\nok 1\nerror 19\nok\n");
     expect(await tool.calls(KNOWN)).toEqual(ANSWERS);

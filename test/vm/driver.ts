@@ -8,7 +8,7 @@ import {
   rmSync,
   symlinkSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ROOT } from "../../src/setup/build.ts";
 import { CACHE, run } from "./cache.ts";
 import { suiteRoot } from "./debian.ts";
@@ -17,18 +17,23 @@ import { suiteRoot } from "./debian.ts";
 const BUILD_SETTINGS = ["W=1", "KCFLAGS=-Werror", "CONFIG_DEBUG_INFO_BTF_MODULES="];
 
 const isSource = (name: string) =>
-  /^(Kbuild|Makefile|.*\.[ch])$/.test(name) && !name.endsWith(".mod.c");
+  /(^|\/)(Kbuild|Makefile|[^/]*\.[ch])$/.test(name) && !name.endsWith(".mod.c");
+
+/** Source files of a folder, those in folders of it too. */
+const sourceFiles = (folder: string) =>
+  readdirSync(folder, { recursive: true, encoding: "utf8" }).filter(isSource);
 
 /** The driver's source in a folder outside the repository: what has changed is copied. */
 export function driverSource(folder: string): string {
   mkdirSync(folder, { recursive: true });
   const source = join(ROOT, "linux-driver");
-  const files = readdirSync(source).filter(isSource);
+  const files = sourceFiles(source);
   for (const file of files) {
     const [from, to] = [join(source, file), join(folder, file)];
+    mkdirSync(dirname(to), { recursive: true });
     if (!existsSync(to) || !readFileSync(from).equals(readFileSync(to))) copyFileSync(from, to);
   }
-  const gone = readdirSync(folder).filter((file) => isSource(file) && !files.includes(file));
+  const gone = sourceFiles(folder).filter((file) => !files.includes(file));
   for (const file of gone) rmSync(join(folder, file));
   return folder;
 }
