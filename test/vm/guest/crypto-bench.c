@@ -2,9 +2,10 @@
 /*
  * How fast AES-128-CBC is, one operation of each thread in flight: through /dev/crypto, or through
  * AF_ALG with the kernel's driver of that name. Each thread has a file and a session of its own.
+ * With "gcm" it is AES-128-GCM, with "mapped" it works in memory that is mapped of the file.
  * /dev/hwrng is read instead, in pieces that are a virtqueue's bare round trip each.
  *
- *   crypto-bench /dev/crypto BYTES MILLISECONDS THREADS
+ *   crypto-bench /dev/crypto[,gcm][,mapped] BYTES MILLISECONDS THREADS
  *   crypto-bench /dev/hwrng 64 MILLISECONDS THREADS
  *   crypto-bench DRIVER BYTES MILLISECONDS THREADS
  *
@@ -13,17 +14,23 @@
 #include <fcntl.h>
 #include <linux/if_alg.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cryptodev.h"
 
+/* What AES-GCM's result has behind its ciphertext */
+#define TAG 16
+
 static const char *target;
+static bool gcm, mapped;
 static size_t bytes;
 static uint64_t end;
 
@@ -41,22 +48,35 @@ static uint64_t now(void)
 	return t.tv_sec * 1000000ull + t.tv_nsec / 1000;
 }
 
+static void encrypt(int fd, uint32_t ses, uint8_t *buffer)
+{
+	uint8_t iv[16] = { 2 };
+	struct crypt_op cbc = { .ses = ses, .len = bytes, .src = buffer, .dst = buffer, .iv = iv };
+	struct crypt_auth_op aead = { .ses = ses, .len = bytes, .src = buffer, .dst = buffer,
+				      .iv = iv, .iv_len = 12 };
+
+	if (gcm ? ioctl(fd, CIOCAUTHCRYPT, &aead) : ioctl(fd, CIOCCRYPT, &cbc))
+		die("encrypting");
+}
+
 static uintptr_t by_cryptodev(uint8_t *buffer)
 {
-	uint8_t key[16] = { 1 }, iv[16] = { 2 };
-	struct session_op session = { .cipher = CRYPTO_AES_CBC, .keylen = 16, .key = key };
+	uint8_t key[16] = { 1 };
+	struct session_op session = { .cipher = gcm ? CRYPTO_AES_GCM : CRYPTO_AES_CBC,
+				      .keylen = 16, .key = key };
 	int fd = open(target, O_RDWR);
 	uintptr_t count = 0;
 
 	if (fd < 0 || ioctl(fd, CIOCGSESSION, &session))
 		die(target);
-	for (; now() < end; count++) {
-		struct crypt_op op = { .ses = session.ses, .len = bytes, .src = buffer,
-				       .dst = buffer, .iv = iv };
-
-		if (ioctl(fd, CIOCCRYPT, &op))
-			die("CIOCCRYPT");
+	if (mapped) {
+		buffer = mmap(NULL, bytes + TAG, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (buffer == MAP_FAILED)
+			die("mmap");
+		memset(buffer, 0, bytes);
 	}
+	for (; now() < end; count++)
+		encrypt(fd, session.ses, buffer);
 	close(fd);
 	return count;
 }
@@ -114,7 +134,7 @@ static uintptr_t by_af_alg(uint8_t *buffer)
 
 static void *work(void *unused)
 {
-	uint8_t *buffer = calloc(1, bytes);
+	uint8_t *buffer = calloc(1, bytes + TAG);
 	uintptr_t count;
 	(void)unused;
 
@@ -124,6 +144,18 @@ static void *work(void *unused)
 	return (void *)count;
 }
 
+/* Takes what follows the path off it */
+static const char *options(char *path)
+{
+	char *word = strtok(path, ",");
+
+	while ((word = strtok(NULL, ","))) {
+		gcm |= !strcmp(word, "gcm");
+		mapped |= !strcmp(word, "mapped");
+	}
+	return path;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t threads[64];
@@ -131,10 +163,10 @@ int main(int argc, char **argv)
 	int n = argc == 5 ? atoi(argv[4]) : 0;
 
 	if (n < 1 || n > 64) {
-		fprintf(stderr, "crypto-bench /dev/crypto|DRIVER BYTES MILLISECONDS THREADS (1 to 64)\n");
+		fprintf(stderr, "crypto-bench /dev/crypto[,gcm][,mapped]|DRIVER BYTES MILLISECONDS THREADS (1 to 64)\n");
 		return 64;
 	}
-	target = argv[1];
+	target = argv[1][0] == '/' ? options(argv[1]) : argv[1];
 	bytes = atoi(argv[2]);
 	end = start + atoi(argv[3]) * 1000ull;
 	for (int i = 0; i < n; i++)
