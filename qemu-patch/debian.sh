@@ -4,7 +4,8 @@
 # Gets what the test bed needs of Debian's packages into folders of its own, without installing
 # anything. The one place where apt is set up for suites that this machine's is not set up for.
 #
-#   debian.sh source FOLDER PACKAGE             trixie's source package: its files, not unpacked
+#   debian.sh source FOLDER PACKAGE[/SUITE]     trixie's source package, or SUITE's: its files, not
+#                                               unpacked
 #   debian.sh unpack FOLDER PACKAGE[/SUITE]...  just these packages
 #   debian.sh root FOLDER SUITE PACKAGE... [-PACKAGE...]
 #                                               these, of SUITE, with all that they depend on,
@@ -41,7 +42,9 @@ use_private_apt() {
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
 	from=$(mirror)
 	sources=$(
-		echo "deb-src [signed-by=$keyring] $from trixie main"
+		for suite in trixie bookworm; do
+			echo "deb-src [signed-by=$keyring] $from $suite main"
+		done
 		for suite in trixie trixie-backports bookworm-backports; do
 			echo "deb [signed-by=$keyring] $from $suite main"
 		done

@@ -25,6 +25,8 @@ done
 for file in backends.h cryptodev.c null.c; do
 	put "$here/backends/$file" "$device/backends/$file"
 done
+# What the backend that uses a host's node knows of it
+"$here/headers.sh" host "$device/backends/cryptodev_abi.h"
 # Core and backends ask for the layout by this name, wherever it is.
 "$here/headers.sh" qemu "$tree/include/standard-headers/linux/virtio_cryptodev.h"
 layout=$(mktemp)

@@ -16,7 +16,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/provider.h>
-#include "backends.h"
+#include "libcrypto.h"
 #include "virtio_cryptodev.h"
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
@@ -53,6 +53,12 @@ static struct {
     { 25, 16, "AES-128-OFB", false, NULL },
     { 25, 24, "AES-192-OFB", false, NULL },
     { 25, 32, "AES-256-OFB", false, NULL },
+    { 50, 16, "AES-128-GCM", false, NULL },
+    { 50, 24, "AES-192-GCM", false, NULL },
+    { 50, 32, "AES-256-GCM", false, NULL },
+    { 51, 16, "AES-128-CCM", false, NULL },
+    { 51, 24, "AES-192-CCM", false, NULL },
+    { 51, 32, "AES-256-CCM", false, NULL },
     { 101, 16, "CAMELLIA-128-CBC", true, NULL },
     { 101, 24, "CAMELLIA-192-CBC", true, NULL },
     { 101, 32, "CAMELLIA-256-CBC", true, NULL },
@@ -74,18 +80,7 @@ static struct {
     { 106, 20, "SHA2-512", NULL, NULL },
 };
 
-struct libcrypto_session {
-    const struct vcd_algorithm *cipher, *mac;
-    EVP_CIPHER_CTX *encrypt;
-    EVP_CIPHER_CTX *decrypt;    /* may be encrypt */
-    EVP_MAC_CTX *hmac;
-    EVP_MD_CTX *hash;
-    const EVP_MD *md;
-    bool hashing;               /* hash or hmac go on from something */
-};
-
-/* What libcrypto's last failure was: -ENOMEM or @otherwise */
-static int libcrypto_error(int otherwise)
+int libcrypto_error(int otherwise)
 {
     bool memory = ERR_GET_REASON(ERR_peek_last_error()) ==
                   ERR_R_MALLOC_FAILURE;
@@ -119,6 +114,8 @@ static void libcrypto_session_free(void *file, void *opaque)
     EVP_CIPHER_CTX_free(session->encrypt);
     EVP_MAC_CTX_free(session->hmac);
     EVP_MD_CTX_free(session->hash);
+    OPENSSL_clear_free(session->key, session->key_bytes);
+    OPENSSL_clear_free(session->mac_key, session->mac_key_bytes);
     OPENSSL_clear_free(session, sizeof(*session));
 }
 
@@ -141,6 +138,21 @@ static int cipher_context(const EVP_CIPHER *cipher, int encrypt,
     return 0;
 }
 
+/* A context doesn't tell its key, nor whether another one has the same. */
+static int keep_key(const uint8_t *key, size_t key_bytes, uint8_t **kept,
+                    size_t *kept_bytes)
+{
+    if (key_bytes == 0) {
+        return 0;
+    }
+    *kept = OPENSSL_memdup(key, key_bytes);
+    if (!*kept) {
+        return libcrypto_error(-ENOMEM);
+    }
+    *kept_bytes = key_bytes;
+    return 0;
+}
+
 static int cipher_new(struct libcrypto_session *session,
                       const struct vcd_session_spec *spec)
 {
@@ -159,6 +171,10 @@ static int cipher_new(struct libcrypto_session *session,
         error = cipher_context(ciphers[i].cipher, 1, spec->key,
                                spec->key_bytes, &session->encrypt);
         session->decrypt = session->encrypt;
+        if (!error && spec->cipher->id == LIBCRYPTO_CCM) {
+            error = keep_key(spec->key, spec->key_bytes, &session->key,
+                             &session->key_bytes);
+        }
         if (!error && ciphers[i].two_schedules) {
             error = cipher_context(ciphers[i].cipher, 0, spec->key,
                                    spec->key_bytes, &session->decrypt);
@@ -182,7 +198,8 @@ static int hmac_new(struct libcrypto_session *session, const EVP_MAC_CTX *like,
     if (!EVP_MAC_init(session->hmac, key, spec->mac_key_bytes, NULL)) {
         return libcrypto_error(-EINVAL);
     }
-    return 0;
+    return keep_key(spec->mac_key, spec->mac_key_bytes, &session->mac_key,
+                    &session->mac_key_bytes);
 }
 
 static int mac_new(struct libcrypto_session *session,
@@ -227,7 +244,7 @@ static int libcrypto_session_new(void *file,
     return 0;
 }
 
-static int libcrypto_cipher(void *opaque, const struct vcd_op *op)
+int libcrypto_cipher(void *opaque, const struct vcd_op *op)
 {
     struct libcrypto_session *session = opaque;
     EVP_CIPHER_CTX *context = op->decrypt ? session->decrypt :
@@ -253,20 +270,20 @@ static int libcrypto_cipher(void *opaque, const struct vcd_op *op)
     return 0;
 }
 
-static bool hash_start(struct libcrypto_session *session)
+bool libcrypto_hash_start(struct libcrypto_session *session)
 {
     return session->hmac ? EVP_MAC_init(session->hmac, NULL, 0, NULL) :
                            EVP_DigestInit_ex2(session->hash, session->md, NULL);
 }
 
-static bool hash_update(struct libcrypto_session *session,
-                        const uint8_t *data, size_t len)
+bool libcrypto_hash_update(struct libcrypto_session *session,
+                           const uint8_t *data, size_t len)
 {
     return session->hmac ? EVP_MAC_update(session->hmac, data, len) :
                            EVP_DigestUpdate(session->hash, data, len);
 }
 
-static bool hash_final(struct libcrypto_session *session, uint8_t *mac)
+bool libcrypto_hash_final(struct libcrypto_session *session, uint8_t *mac)
 {
     size_t bytes;
 
@@ -283,13 +300,58 @@ static int libcrypto_digest(void *opaque, const struct vcd_op *op,
 
     /* What has failed or is finished is nothing to go on from. */
     session->hashing = false;
-    if ((start && !hash_start(session)) ||
-        !hash_update(session, data, len) ||
-        (op->finish && !hash_final(session, op->mac))) {
+    if ((start && !libcrypto_hash_start(session)) ||
+        !libcrypto_hash_update(session, data, len) ||
+        (op->finish && !libcrypto_hash_final(session, op->mac))) {
         return libcrypto_error(-EIO);
     }
     session->hashing = !op->finish;
     return 0;
+}
+
+/* The state that @to is to go on from, as a context of its own */
+static int copy_contexts(struct libcrypto_session *to,
+                         const struct libcrypto_session *from)
+{
+    if (from->hmac) {
+        EVP_MAC_CTX *hmac = EVP_MAC_CTX_dup(from->hmac);
+
+        if (!hmac) {
+            return libcrypto_error(-ENOMEM);
+        }
+        EVP_MAC_CTX_free(to->hmac);
+        to->hmac = hmac;
+    } else {
+        EVP_MD_CTX *hash = EVP_MD_CTX_new();
+
+        if (!hash || !EVP_MD_CTX_copy_ex(hash, from->hash)) {
+            EVP_MD_CTX_free(hash);
+            return libcrypto_error(-ENOMEM);
+        }
+        EVP_MD_CTX_free(to->hash);
+        to->hash = hash;
+    }
+    return 0;
+}
+
+static int libcrypto_hash_copy(void *file, void *to_opaque, void *from_opaque)
+{
+    struct libcrypto_session *to = to_opaque, *from = from_opaque;
+    int error = 0;
+
+    (void)file;
+    /* How long a key is is no secret, what it is is one. */
+    if (to->mac_key_bytes != from->mac_key_bytes ||
+        CRYPTO_memcmp(to->mac_key, from->mac_key, to->mac_key_bytes)) {
+        return -EINVAL;
+    }
+    if (from->hashing) {
+        error = copy_contexts(to, from);
+    }
+    if (!error) {
+        to->hashing = from->hashing;
+    }
+    return error;
 }
 
 static void name_algorithm(const struct vcd_algorithm *algorithm, char *name,
@@ -322,6 +384,8 @@ const struct vcd_backend vcd_backend_libcrypto = {
     .cipher = libcrypto_cipher,
     .digest = libcrypto_digest,
     .info = libcrypto_info,
+    .authcrypt = libcrypto_authcrypt,
+    .hash_copy = libcrypto_hash_copy,
 };
 
 /*
@@ -359,17 +423,36 @@ static void fetch(OSSL_LIB_CTX *library)
     EVP_MAC_free(mac);
 }
 
+/* What a session of @algorithm makes of some bytes: whether it does at all */
+static int try(const struct vcd_algorithm *algorithm, void *session)
+{
+    /* A byte that CCM's IV can begin with */
+    static const uint8_t iv[VCD_IV_MAX] = { 1 };
+    uint8_t data[32] = { 0 }, mac[VCD_DIGEST_MAX];
+    struct vcd_op op = {
+        .start = true, .finish = true, .src = data, .dst = data, .len = 16,
+        .mac = mac, .iv = algorithm->iv_bytes ? iv : NULL,
+    };
+    struct vcd_auth_op auth = {
+        .before = data, .after = data, .src = data, .dst = data, .len = 16,
+        .result_bytes = 32, .iv = iv, .tag = mac, .tag_bytes = 16,
+    };
+
+    switch (algorithm->mode) {
+    case VCD_HASH:
+        return libcrypto_digest(session, &op, data, op.len);
+    case VCD_AEAD:
+        return libcrypto_authcrypt(NULL, session, &auth);
+    default:
+        return libcrypto_cipher(session, &op);
+    }
+}
+
 /* Whether sessions of @algorithm can be made and do something */
 static bool works(const struct vcd_algorithm *algorithm)
 {
     static const uint8_t key[VCD_KEY_MAX] = { 1 };
-    uint8_t data[16] = { 0 }, mac[VCD_DIGEST_MAX];
     struct vcd_session_spec spec = { .key = key, .mac_key = key };
-    struct vcd_op op = {
-        .start = true, .finish = true, .src = data, .dst = data,
-        .len = sizeof(data), .mac = mac,
-        .iv = algorithm->iv_bytes ? key : NULL,
-    };
     void *session;
     int error;
 
@@ -388,8 +471,7 @@ static bool works(const struct vcd_algorithm *algorithm)
     if (libcrypto_session_new(NULL, &spec, &session) < 0) {
         return false;
     }
-    error = spec.mac ? libcrypto_digest(session, &op, data, sizeof(data)) :
-                       libcrypto_cipher(session, &op);
+    error = try(algorithm, session);
     libcrypto_session_free(NULL, session);
     return !error;
 }

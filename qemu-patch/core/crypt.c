@@ -13,46 +13,53 @@
 #define CIPHER_NS       400
 #define MAC_NS          1200
 
-#define BLOCK_MAX       16
-
 static void add_to_counter(uint8_t *counter, size_t blocks)
 {
-    for (int i = BLOCK_MAX - 1; i >= 0 && blocks > 0; i--) {
+    for (int i = VCD_BLOCK_MAX - 1; i >= 0 && blocks > 0; i--) {
         blocks += counter[i];
         counter[i] = blocks;
         blocks >>= 8;
     }
 }
 
-/*
- * Leaves in @iv, with which the operation began, that with which the stream
- * goes on. @src_tail, @dst_tail: the last block of its source and result,
- * where there was a whole one.
- */
-static void advance_iv(uint8_t *iv, const struct vcd_algorithm *cipher,
-                       const struct vcd_op *op, const uint8_t *src_tail,
-                       const uint8_t *dst_tail)
+void vcd_advance_iv(uint8_t *iv, const struct vcd_algorithm *cipher,
+                    bool decrypt, size_t len, const uint8_t *src_tail,
+                    const uint8_t *dst_tail)
 {
     size_t n = cipher->iv_bytes;
 
-    switch (cipher->id) {
-    case 21:    /* AES-CTR */
-        add_to_counter(iv, (op->len + BLOCK_MAX - 1) / BLOCK_MAX);
+    switch (cipher->mode) {
+    case VCD_CTR:
+        add_to_counter(iv, (len + VCD_BLOCK_MAX - 1) / VCD_BLOCK_MAX);
         break;
-    case 22:    /* AES-XTS: its IV names a sector */
-    case 23:    /* AES-ECB */
-        break;
-    case 25:    /* AES-OFB: the last block of the key stream */
-        for (size_t i = 0; op->len >= n && i < n; i++) {
+    case VCD_OFB:   /* the last block of the key stream */
+        for (size_t i = 0; len >= n && i < n; i++) {
             iv[i] = src_tail[i] ^ dst_tail[i];
         }
         break;
-    default:    /* CBC and CFB: the last block of ciphertext */
-        if (op->len >= n) {
-            memcpy(iv, op->decrypt ? src_tail : dst_tail, n);
+    case VCD_CBC:
+    case VCD_CFB:   /* the last block of ciphertext */
+        if (len >= n) {
+            memcpy(iv, decrypt ? src_tail : dst_tail, n);
         }
         break;
+    default:        /* none, or XTS, whose IV names a sector, or an AEAD's */
+        break;
     }
+}
+
+/* Only one request of a session is at work at a time: its IV needs no lock. */
+const uint8_t *vcd_take_iv(struct vcd_request *req)
+{
+    const struct vcd_session *session = req->session;
+    size_t n = session->cipher ? session->cipher->iv_bytes : 0;
+
+    if (n == 0) {
+        return NULL;
+    }
+    memcpy(req->next_iv, req->own_iv ? req->iv : session->iv, n);
+    memcpy(req->iv, req->next_iv, n);
+    return req->iv;
 }
 
 static int run_parts(struct vcd_request *req, const struct vcd_op *op)
@@ -80,7 +87,6 @@ static int run_parts(struct vcd_request *req, const struct vcd_op *op)
     return error;
 }
 
-/* Only one request of a session is here at a time: its IV needs no lock. */
 static void crypt_work(struct vcd_request *req)
 {
     struct vcd_session *session = req->session;
@@ -89,14 +95,10 @@ static void crypt_work(struct vcd_request *req)
     uint8_t src_tail[VCD_IV_MAX] = { 0 };
     size_t n = cipher ? cipher->iv_bytes : 0;
 
-    if (n > 0) {
-        memcpy(req->next_iv, req->own_iv ? req->iv : session->iv, n);
-        memcpy(req->iv, req->next_iv, n);
-        op->iv = req->iv;
+    op->iv = vcd_take_iv(req);
+    if (op->len >= n) {
         /* It may be written over by the result. */
-        if (op->len >= n) {
-            memcpy(src_tail, op->src + op->len - n, n);
-        }
+        memcpy(src_tail, op->src + op->len - n, n);
     }
     op->mac = req->mac;
     req->error = run_parts(req, op);
@@ -106,8 +108,8 @@ static void crypt_work(struct vcd_request *req)
             memset(op->dst, 0, op->len);
         }
     } else if (n > 0) {
-        advance_iv(req->next_iv, cipher, op, src_tail,
-                   op->len >= n ? op->dst + op->len - n : NULL);
+        vcd_advance_iv(req->next_iv, cipher, op->decrypt, op->len, src_tail,
+                       op->len >= n ? op->dst + op->len - n : NULL);
         memcpy(session->iv, req->next_iv, n);
     }
 }
@@ -122,15 +124,39 @@ static void count_algorithm(struct vcd_device *dev,
     }
 }
 
-static void crypt_book(struct vcd_request *req)
+void vcd_count_operation(struct vcd_request *req, size_t bytes)
 {
     struct vcd_device *dev = req->queue->dev;
 
+    vcd_count(dev, VCD_STAT_OPERATIONS, 1);
+    vcd_count(dev, VCD_STAT_BYTES, bytes);
+    count_algorithm(dev, req->session->cipher);
+    count_algorithm(dev, req->session->mac);
+}
+
+static void crypt_load(struct vcd_request *req)
+{
+    vcd_iov_read(req->out, req->out_num, req->src_at, req->buffer,
+                 req->op.len);
+    req->op.src = req->buffer;
+    if (req->op.dst) {
+        req->op.dst = req->buffer;
+    }
+}
+
+static void crypt_store(struct vcd_request *req)
+{
+    if (req->op.dst) {
+        vcd_iov_write(req->in, req->in_num,
+                      sizeof(struct virtio_cryptodev_response),
+                      req->op.dst, req->op.len);
+    }
+}
+
+static void crypt_book(struct vcd_request *req)
+{
     if (!req->error) {
-        vcd_count(dev, VCD_STAT_OPERATIONS, 1);
-        vcd_count(dev, VCD_STAT_BYTES, req->op.len);
-        count_algorithm(dev, req->session->cipher);
-        count_algorithm(dev, req->session->mac);
+        vcd_count_operation(req, req->op.len);
     }
     req->written = (req->session->cipher ? req->op.len : 0) +
                    req->digest_bytes + req->iv_back;
@@ -147,20 +173,17 @@ static void crypt_answer(struct vcd_request *req)
                   req->next_iv, req->iv_back);
 }
 
-static void crypt_undo(struct vcd_request *req)
-{
-    (void)req;
-}
-
 static const struct vcd_kind crypt_kind = {
     .moves_data = true,
+    .load = crypt_load,
+    .store = crypt_store,
     .work = crypt_work,
     .book = crypt_book,
     .answer = crypt_answer,
-    .undo = crypt_undo,
 };
 
-static uint64_t estimate(const struct vcd_session *session, size_t len)
+uint64_t vcd_crypt_cost(const struct vcd_session *session, size_t len,
+                        size_t mac_len)
 {
     uint64_t ns = 0;
 
@@ -168,7 +191,7 @@ static uint64_t estimate(const struct vcd_session *session, size_t len)
         ns += CIPHER_NS + (uint64_t)len * session->cipher->cost / 1024;
     }
     if (session->mac) {
-        ns += MAC_NS + (uint64_t)len * session->mac->cost / 1024;
+        ns += MAC_NS + (uint64_t)mac_len * session->mac->cost / 1024;
     }
     return ns;
 }
@@ -192,6 +215,7 @@ static void place(struct vcd_request *req, const struct vcd_session *session)
     if (req->on_copy && session->cipher) {
         op->dst = &nothing;
     }
+    req->buffer_bytes = op->len;
 }
 
 int vcd_do_crypt(struct vcd_request *req, struct vcd_file *file)
@@ -224,6 +248,7 @@ int vcd_do_crypt(struct vcd_request *req, struct vcd_file *file)
     req->own_iv = body.iv_bytes > 0;
     req->src_at = at + body.iv_bytes;
     if (body.op > 1 || (body.flags & ~known) ||
+        (cipher && cipher->mode == VCD_AEAD) ||
         body.len > dev->config.max_bytes ||
         (cipher && body.len % cipher->block_bytes) ||
         (body.iv_bytes != 0 && body.iv_bytes != iv_bytes) ||
@@ -240,7 +265,7 @@ int vcd_do_crypt(struct vcd_request *req, struct vcd_file *file)
     vcd_iov_read(req->out, req->out_num, at, req->iv, body.iv_bytes);
     place(req, session);
     req->kind = &crypt_kind;
-    req->cost = estimate(session, op->len);
+    req->cost = vcd_crypt_cost(session, op->len, op->len);
     vcd_request_use(req, file, session);
     vcd_request_begin(req);
     return 0;

@@ -106,6 +106,23 @@ static void pool_stopped(struct vcd_pool *pool)
     device_destroy(dev);
 }
 
+static uint64_t features(const struct vcd_config *config,
+                         const struct vcd_backend *backend)
+{
+    uint64_t bits = 0;
+
+    if (backend->authcrypt) {
+        bits |= UINT64_C(1) << VIRTIO_CRYPTODEV_F_AEAD;
+    }
+    if (backend->hash_copy) {
+        bits |= UINT64_C(1) << VIRTIO_CRYPTODEV_F_CPHASH;
+    }
+    if (config->num_queues > 1) {
+        bits |= UINT64_C(1) << VIRTIO_CRYPTODEV_F_MQ;
+    }
+    return bits & ~config->without;
+}
+
 struct vcd_device *vcd_device_new(const struct vcd_config *config,
                                   const struct vcd_backend *backend,
                                   void *backend_opaque,
@@ -118,6 +135,7 @@ struct vcd_device *vcd_device_new(const struct vcd_config *config,
         return NULL;
     }
     dev->config = *config;
+    dev->features = features(config, backend);
     dev->backend = backend;
     dev->backend_opaque = backend_opaque;
     dev->ops = ops;
@@ -149,6 +167,11 @@ void vcd_device_free(struct vcd_device *dev,
     pthread_mutex_unlock(&dev->lock);
     dev->backend_done = backend_done;
     vcd_pool_stop(&dev->pool);
+}
+
+uint64_t vcd_device_features(const struct vcd_device *dev)
+{
+    return dev->features;
 }
 
 void vcd_device_held(struct vcd_device *dev, int error)
@@ -218,6 +241,10 @@ static int dispatch(struct vcd_request *req,
         return vcd_do_crypt(req, file);
     case VIRTIO_CRYPTODEV_GSESSINFO:
         return vcd_do_gsessinfo(req, file);
+    case VIRTIO_CRYPTODEV_AUTHCRYPT:
+        return vcd_do_authcrypt(req, file);
+    case VIRTIO_CRYPTODEV_CPHASH:
+        return vcd_do_cphash(req, file);
     default:
         return -EINVAL;
     }

@@ -100,6 +100,7 @@ enum vcd_hold { VCD_HOLD_NOT, VCD_HOLD_ASKED, VCD_HOLD_HELD };
 
 struct vcd_device {
     struct vcd_config config;
+    uint64_t features;
     const struct vcd_backend *backend;
     void *backend_opaque;
     void (*backend_done)(void *backend_opaque);
@@ -133,6 +134,14 @@ static inline void vcd_count(struct vcd_device *dev, enum vcd_stat stat,
 }
 
 TAILQ_HEAD(vcd_requests, vcd_request);
+
+/* A request's place among those of a session; one that copies has two */
+struct vcd_turn {
+    struct vcd_request *req;
+    TAILQ_ENTRY(vcd_turn) link;
+};
+
+TAILQ_HEAD(vcd_turns, vcd_turn);
 
 struct vcd_queue {
     struct vcd_device *dev;
@@ -180,8 +189,8 @@ struct vcd_session {
     void *backend_session;
     /* With which an operation goes on that brings none */
     uint8_t iv[VCD_IV_MAX];
-    /* In order of arrival; the first is being done */
-    struct vcd_requests requests;
+    /* In order of arrival; the first is being done, or waits for another's */
+    struct vcd_turns turns;
     TAILQ_ENTRY(vcd_session) link;
 };
 
@@ -208,12 +217,18 @@ struct vcd_kind {
      * in dev->waiting then
      */
     int (*admit)(struct vcd_request *req);
+    /*
+     * Where it is worked on a copy: takes it from the chain into req->buffer,
+     * and gives it back, with guest memory held
+     */
+    void (*load)(struct vcd_request *req);
+    void (*store)(struct vcd_request *req);
     void (*work)(struct vcd_request *req);
-    /* After work, also when it failed: numbers, counts, the response */
+    /* After work, also when it failed: numbers, counts, the response. Or NULL */
     void (*book)(struct vcd_request *req);
     /* Writes what follows the response of a request that went well */
     void (*answer)(struct vcd_request *req);
-    /* Instead of work and book: it will not be done; see admitted */
+    /* Instead of work and book: it will not be done; see admitted. Or NULL */
     void (*undo)(struct vcd_request *req);
 };
 
@@ -224,7 +239,7 @@ struct vcd_request {
     enum vcd_state state;
     TAILQ_ENTRY(vcd_request) link;          /* in queue->requests, spare */
     TAILQ_ENTRY(vcd_request) place;         /* in queue->waiting, done */
-    TAILQ_ENTRY(vcd_request) order;         /* in session->requests */
+    struct vcd_turn turn, other_turn;       /* in session->turns, other's */
 
     /* The chain; not good any more where attached is false */
     bool attached;
@@ -241,6 +256,8 @@ struct vcd_request {
     /* What it uses, and whose requests it stands among; or NULL */
     struct vcd_file *file;
     struct vcd_session *session;
+    /* CPHASH: the one that is copied from, among whose it stands too */
+    struct vcd_session *other;
 
     /* The answer */
     int error;
@@ -255,14 +272,16 @@ struct vcd_request {
     uint8_t *keys;
     /* GSESSINFO */
     struct vcd_info *info;
-    /* CRYPT */
+    /* CRYPT, AUTHCRYPT */
     struct vcd_op op;
-    size_t src_at, iv_back, digest_bytes;
+    struct vcd_auth_op auth;
+    size_t src_at, auth_at, iv_back, digest_bytes;
     bool own_iv;                    /* the request brought one */
     bool on_copy;                   /* not on the guest's memory itself */
     uint8_t iv[VCD_IV_MAX], next_iv[VCD_IV_MAX];
     uint8_t mac[VCD_DIGEST_MAX];
     uint8_t *buffer;
+    size_t buffer_bytes;            /* that it has, or would have */
 };
 
 /* request.c: all with the queue's lock */
@@ -273,6 +292,8 @@ void vcd_request_free(struct vcd_request *req);
 /* It uses @file, and stands among the requests of @session unless NULL */
 void vcd_request_use(struct vcd_request *req, struct vcd_file *file,
                      struct vcd_session *session);
+/* And among those of @other: it is done when it is the first of both. */
+void vcd_request_use_too(struct vcd_request *req, struct vcd_session *other);
 /* Once it is described: admits it, or has it wait, or fail */
 void vcd_request_begin(struct vcd_request *req);
 /* Answers it with req->error and has it completed */
@@ -284,8 +305,8 @@ void vcd_request_done(struct vcd_request *req);
 void vcd_request_detach(struct vcd_request *req);
 
 /*
- * file.c, session.c, crypt.c: check a request and begin it. 0, or a negative
- * errno: nothing of it has been done then.
+ * file.c, session.c, crypt.c, authcrypt.c, cphash.c: check a request and begin
+ * it. 0, or a negative errno: nothing of it has been done then.
  */
 int vcd_do_open(struct vcd_request *req);
 int vcd_do_close(struct vcd_request *req, struct vcd_file *file);
@@ -293,6 +314,26 @@ int vcd_do_gsession(struct vcd_request *req, struct vcd_file *file);
 int vcd_do_fsession(struct vcd_request *req, struct vcd_file *file);
 int vcd_do_gsessinfo(struct vcd_request *req, struct vcd_file *file);
 int vcd_do_crypt(struct vcd_request *req, struct vcd_file *file);
+int vcd_do_authcrypt(struct vcd_request *req, struct vcd_file *file);
+int vcd_do_cphash(struct vcd_request *req, struct vcd_file *file);
+
+/* crypt.c: what CRYPT and AUTHCRYPT share */
+
+/*
+ * Leaves in @iv, with which @len bytes were encrypted or decrypted, that with
+ * which the stream goes on. @src_tail, @dst_tail: the last block of source and
+ * result, where there was a whole one.
+ */
+void vcd_advance_iv(uint8_t *iv, const struct vcd_algorithm *cipher,
+                    bool decrypt, size_t len, const uint8_t *src_tail,
+                    const uint8_t *dst_tail);
+/* The IV that the request brought, or the session's; NULL where none is due */
+const uint8_t *vcd_take_iv(struct vcd_request *req);
+/* What its session's algorithms take about for @len and @mac_len bytes, ns */
+uint64_t vcd_crypt_cost(const struct vcd_session *session, size_t len,
+                        size_t mac_len);
+/* It was done, on @bytes */
+void vcd_count_operation(struct vcd_request *req, size_t bytes);
 
 /* The file has no number any more, and ends when nothing uses it */
 void vcd_file_doom(struct vcd_file *file);

@@ -56,15 +56,26 @@ size_t vcd_iov_write(const struct iovec *iov, unsigned num, size_t at,
                          memcpy(part, next, n); next += n);
 }
 
+/* Parts that lie next to each other, as pages that were cut apart, are one. */
 void *vcd_iov_piece(const struct iovec *iov, unsigned num, size_t at,
                     size_t bytes)
 {
-    for (unsigned i = 0; i < num; i++) {
-        if (at < iov[i].iov_len) {
-            return bytes <= iov[i].iov_len - at ?
-                (char *)iov[i].iov_base + at : NULL;
-        }
-        at -= iov[i].iov_len;
+    char *base, *end;
+    unsigned i = 0;
+
+    while (i < num && at >= iov[i].iov_len) {
+        at -= iov[i++].iov_len;
     }
-    return NULL;
+    if (i == num) {
+        return NULL;
+    }
+    base = (char *)iov[i].iov_base + at;
+    end = (char *)iov[i].iov_base + iov[i].iov_len;
+    while ((size_t)(end - base) < bytes) {
+        if (++i == num || (iov[i].iov_len > 0 && iov[i].iov_base != end)) {
+            return NULL;
+        }
+        end += iov[i].iov_len;
+    }
+    return base;
 }

@@ -67,25 +67,52 @@ void vcd_request_done(struct vcd_request *req)
     pthread_cond_broadcast(&queue->progress);
 }
 
+static void undo(struct vcd_request *req)
+{
+    if (req->kind->undo) {
+        req->kind->undo(req);
+    }
+}
+
 static void run(struct vcd_request *req);
 
-/* It uses its session and file no more: whoever waited for that goes on. */
+/* Whether all that it has to wait for is done */
+static bool has_turn(const struct vcd_request *req)
+{
+    return (!req->session || TAILQ_FIRST(&req->session->turns) == &req->turn) &&
+           (!req->other || TAILQ_FIRST(&req->other->turns) == &req->other_turn);
+}
+
+static void leave_session(struct vcd_session *session, struct vcd_turn *turn)
+{
+    bool first = TAILQ_FIRST(&session->turns) == turn;
+    struct vcd_turn *next;
+
+    TAILQ_REMOVE(&session->turns, turn, link);
+    next = TAILQ_FIRST(&session->turns);
+    /* One that is the first here already may be parked in another session. */
+    if (first && next && has_turn(next->req)) {
+        run(next->req);
+    }
+}
+
+/*
+ * It uses its sessions and file no more: whoever waited for that goes on. All
+ * of it is handed to threads, so that nothing changes between the two.
+ */
 static void leave(struct vcd_request *req)
 {
-    struct vcd_session *session = req->session;
+    struct vcd_session *session = req->session, *other = req->other;
     struct vcd_file *file = req->file;
 
     req->session = NULL;
+    req->other = NULL;
     req->file = NULL;
     if (session) {
-        bool first = TAILQ_FIRST(&session->requests) == req;
-        struct vcd_request *next;
-
-        TAILQ_REMOVE(&session->requests, req, order);
-        next = TAILQ_FIRST(&session->requests);
-        if (first && next) {
-            run(next);
-        }
+        leave_session(session, &req->turn);
+    }
+    if (other) {
+        leave_session(other, &req->other_turn);
     }
     if (file) {
         vcd_file_release(file);
@@ -96,7 +123,7 @@ static void leave(struct vcd_request *req)
 static void drop_buffer(struct vcd_request *req)
 {
     if (req->buffer) {
-        explicit_bzero(req->buffer, req->op.len);
+        explicit_bzero(req->buffer, req->buffer_bytes);
         free(req->buffer);
         req->buffer = NULL;
     }
@@ -124,27 +151,20 @@ static void work_on_copy(struct vcd_request *req)
 {
     struct vcd_queue *queue = req->queue;
 
-    req->buffer = malloc(req->op.len + 1);
+    req->buffer = malloc(req->buffer_bytes + 1);
     if (!req->buffer) {
         req->error = -ENOMEM;
         return;
     }
     begin_touching(req);
-    vcd_iov_read(req->out, req->out_num, req->src_at, req->buffer,
-                 req->op.len);
+    req->kind->load(req);
     end_touching(req);
-    req->op.src = req->buffer;
-    if (req->op.dst) {
-        req->op.dst = req->buffer;
-    }
     pthread_mutex_unlock(&queue->lock);
     req->kind->work(req);
     pthread_mutex_lock(&queue->lock);
-    if (req->attached && !req->error && req->op.dst) {
+    if (req->attached && !req->error) {
         begin_touching(req);
-        vcd_iov_write(req->in, req->in_num,
-                      sizeof(struct virtio_cryptodev_response),
-                      req->op.dst, req->op.len);
+        req->kind->store(req);
         end_touching(req);
     }
     drop_buffer(req);
@@ -166,7 +186,9 @@ static void work(struct vcd_request *req)
         req->kind->work(req);
         end_touching(req);
     }
-    req->kind->book(req);
+    if (req->kind->book) {
+        req->kind->book(req);
+    }
     if (req->attached) {
         if (!req->error && req->kind->answer) {
             req->kind->answer(req);
@@ -190,7 +212,7 @@ static void run_in_thread(struct vcd_job *job)
         work(req);
     } else {
         /* Detached after a thread had taken it, and before it began */
-        req->kind->undo(req);
+        undo(req);
         leave(req);
         vcd_request_free(req);
     }
@@ -213,7 +235,11 @@ static void run(struct vcd_request *req)
     if (dev->backend->may_block || req->cost > DIRECT_NS) {
         req->on_copy = true;
     }
-    req->job.buffer_bytes = req->on_copy ? req->op.len : 0;
+    req->job.buffer_bytes = req->on_copy ? req->buffer_bytes : 0;
+    /* What is greater than all room takes all of it: it would wait for ever. */
+    if (req->job.buffer_bytes > dev->config.max_buffered) {
+        req->job.buffer_bytes = dev->config.max_buffered;
+    }
     vcd_count(dev, VCD_STAT_IN_THREADS, 1);
     req->state = VCD_QUEUED;
     req->job.run = run_in_thread;
@@ -227,8 +253,20 @@ void vcd_request_use(struct vcd_request *req, struct vcd_file *file,
     file->in_flight++;
     if (session) {
         req->session = session;
-        TAILQ_INSERT_TAIL(&session->requests, req, order);
+        req->turn.req = req;
+        TAILQ_INSERT_TAIL(&session->turns, &req->turn, link);
     }
+}
+
+/*
+ * It gets both places at once, so that of any two requests the same is the
+ * first in each session that both use: none waits for one that waits for it.
+ */
+void vcd_request_use_too(struct vcd_request *req, struct vcd_session *other)
+{
+    req->other = other;
+    req->other_turn.req = req;
+    TAILQ_INSERT_TAIL(&other->turns, &req->other_turn, link);
 }
 
 /* Its admission has been counted in dev->waiting already. */
@@ -253,7 +291,7 @@ static void stop_waiting(struct vcd_request *req)
 /* It was not done, and its answer says why. */
 static void refuse(struct vcd_request *req, int error)
 {
-    req->kind->undo(req);
+    undo(req);
     req->error = error;
     vcd_request_done(req);
     leave(req);
@@ -272,7 +310,7 @@ void vcd_request_begin(struct vcd_request *req)
         return;
     }
     req->admitted = true;
-    if (req->session && TAILQ_FIRST(&req->session->requests) != req) {
+    if (!has_turn(req)) {
         req->state = VCD_PARKED;
         req->here = false;
     } else {
@@ -337,7 +375,7 @@ void vcd_request_detach(struct vcd_request *req)
     default:
         break;
     }
-    req->kind->undo(req);
+    undo(req);
     leave(req);
     vcd_request_free(req);
 }

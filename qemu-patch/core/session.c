@@ -122,6 +122,14 @@ static bool spec_valid(const struct vcd_session_spec *spec,
            (!spec->cipher || !spec->cipher->keyed || spec->key_bytes > 0);
 }
 
+/* An AEAD cipher has its MAC with it, and is for AUTHCRYPT, if that is there */
+static bool mode_valid(const struct vcd_session_spec *spec,
+                       const struct vcd_device *dev)
+{
+    return !spec->cipher || spec->cipher->mode != VCD_AEAD ||
+           (!spec->mac && dev->features >> VIRTIO_CRYPTODEV_F_AEAD & 1);
+}
+
 int vcd_do_gsession(struct vcd_request *req, struct vcd_file *file)
 {
     struct virtio_cryptodev_gsession body;
@@ -137,7 +145,7 @@ int vcd_do_gsession(struct vcd_request *req, struct vcd_file *file)
     spec->mac = body.mac ? vcd_algorithm(body.mac) : NULL;
     spec->key_bytes = body.key_bytes;
     spec->mac_key_bytes = body.mac_key_bytes;
-    if (!spec_valid(spec, &body)) {
+    if (!spec_valid(spec, &body) || !mode_valid(spec, req->queue->dev)) {
         return -EINVAL;
     }
     bytes = spec->key_bytes + spec->mac_key_bytes;
@@ -156,7 +164,7 @@ int vcd_do_gsession(struct vcd_request *req, struct vcd_file *file)
     spec->mac_key = req->keys + spec->key_bytes;
     req->coming->cipher = spec->cipher;
     req->coming->mac = spec->mac;
-    TAILQ_INIT(&req->coming->requests);
+    TAILQ_INIT(&req->coming->turns);
     req->kind = &gsession_kind;
     req->cost = GSESSION_NS;
     vcd_request_use(req, file, NULL);
@@ -198,16 +206,10 @@ static void fsession_book(struct vcd_request *req)
     free(session);
 }
 
-/* It has lost its number all the same; its file's end frees it. */
-static void fsession_undo(struct vcd_request *req)
-{
-    (void)req;
-}
-
+/* Where it isn't done the number is lost all the same; the file's end frees. */
 static const struct vcd_kind fsession_kind = {
     .work = fsession_work,
     .book = fsession_book,
-    .undo = fsession_undo,
 };
 
 int vcd_do_fsession(struct vcd_request *req, struct vcd_file *file)
@@ -256,16 +258,10 @@ static void gsessinfo_answer(struct vcd_request *req)
                   &info, sizeof(info));
 }
 
-static void gsessinfo_undo(struct vcd_request *req)
-{
-    (void)req;
-}
-
 static const struct vcd_kind gsessinfo_kind = {
     .work = gsessinfo_work,
     .book = gsessinfo_book,
     .answer = gsessinfo_answer,
-    .undo = gsessinfo_undo,
 };
 
 int vcd_do_gsessinfo(struct vcd_request *req, struct vcd_file *file)

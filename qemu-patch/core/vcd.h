@@ -26,6 +26,19 @@
 #define VCD_MAC_KEY_MAX     512
 #define VCD_IV_MAX          16
 #define VCD_DIGEST_MAX      64
+#define VCD_BLOCK_MAX       16
+#define VCD_TAG_MAX         VCD_DIGEST_MAX
+
+/* What comes of a cipher's IV, and in which forms of AUTHCRYPT it is used */
+enum vcd_mode {
+    VCD_HASH,
+    VCD_PLAIN,              /* no IV, or one that stays as it is */
+    VCD_CBC,
+    VCD_CFB,
+    VCD_OFB,
+    VCD_CTR,
+    VCD_AEAD,               /* for AUTHCRYPT only */
+};
 
 /* A cipher or hash of the cryptodev ABI, with what checks need to know */
 struct vcd_algorithm {
@@ -38,6 +51,7 @@ struct vcd_algorithm {
     uint8_t digest_bytes;
     /* What it costs about, to decide where it is done: ns for 1,024 bytes */
     uint16_t cost;
+    enum vcd_mode mode;
 };
 
 extern const struct vcd_algorithm vcd_algorithms[];
@@ -80,6 +94,37 @@ struct vcd_op {
     uint8_t *mac;               /* VCD_DIGEST_MAX of room */
 };
 
+/* Flags of the ABI's crypt_auth_op: which form it is; neither: AEAD */
+#define VCD_FORM_TLS        16
+#define VCD_FORM_SRTP       32
+
+/*
+ * One AUTHCRYPT, checked. What is authenticated is @before, then the plaintext
+ * (AEAD, TLS) or the first @covered bytes of the ciphertext (SRTP), and then
+ * @after (SRTP).
+ *
+ * Decrypting, and with a backend that may block always, src is dst, with room
+ * for the longer of source and result, and lies between before and after in
+ * one piece: the host's call wants it so. Nothing of it is the guest's then.
+ */
+struct vcd_auth_op {
+    uint16_t form;              /* 0, VCD_FORM_TLS or VCD_FORM_SRTP */
+    bool decrypt;
+    const uint8_t *before, *after;      /* never NULL */
+    size_t before_bytes, after_bytes;
+    size_t covered;
+    const uint8_t *src;         /* never NULL */
+    uint8_t *dst;               /* never NULL; may be src */
+    size_t len;
+    size_t result_bytes;        /* as docs/virtio-cryptodev.md has it */
+    const uint8_t *iv;          /* iv_bytes of it; NULL where there is none */
+    /* SRTP: what is to be found, or VCD_TAG_MAX of room. Else in src or dst */
+    uint8_t *tag;
+    size_t tag_bytes;
+    /* By the backend: how many bytes of the result are meant */
+    size_t value;
+};
+
 struct vcd_info {
     char cipher_name[64], cipher_driver[64];
     char hash_name[64], hash_driver[64];
@@ -111,6 +156,17 @@ struct vcd_backend {
     /* In place of the two where both are one call; has to hash plaintext */
     int (*crypt)(void *file, void *session, const struct vcd_op *op);
     int (*info)(void *file, void *session, struct vcd_info *info);
+    /*
+     * AUTHCRYPT; NULL where the backend lacks it. -EBADMSG where anything of
+     * tag, MAC and padding is wrong, and neither the time that it took nor
+     * what is done says what. What dst holds after an error is not looked at.
+     */
+    int (*authcrypt)(void *file, void *session, struct vcd_auth_op *op);
+    /*
+     * CPHASH; NULL where the backend lacks it. Both have the same MAC; -EINVAL
+     * where their keys are not the same, which is found out in constant time.
+     */
+    int (*hash_copy)(void *file, void *to, void *from);
 };
 
 /*
@@ -132,6 +188,8 @@ struct vcd_config {
     uint32_t inline_ns;
     /* The same for a request that has the queue for itself */
     uint32_t inline_alone_ns;
+    /* Feature bits that are not offered, though the backend could */
+    uint64_t without;
 };
 
 #define VCD_CONFIG_DEFAULT {            \
@@ -188,6 +246,9 @@ struct vcd_device *vcd_device_new(const struct vcd_config *config,
  */
 void vcd_device_free(struct vcd_device *dev,
                      void (*backend_done)(void *backend_opaque));
+
+/* The feature bits of its own that the transport is to offer */
+uint64_t vcd_device_features(const struct vcd_device *dev);
 
 /* See hold. @error: 0, or what the OPENs that wait are to fail with */
 void vcd_device_held(struct vcd_device *dev, int error);

@@ -148,10 +148,7 @@ static uint64_t get_features(VuDev *dev)
                         1ULL << VIRTIO_RING_F_EVENT_IDX |
                         1ULL << VHOST_USER_F_PROTOCOL_FEATURES;
 
-    if (dev->max_queues > 1) {
-        features |= 1ULL << VIRTIO_CRYPTODEV_F_MQ;
-    }
-    return features;
+    return features | vcd_device_features(connection_of(dev)->daemon->device);
 }
 
 static uint64_t get_protocol_features(VuDev *dev)
