@@ -3,56 +3,12 @@
  * The cryptodev ioctls as plain functions for bun:ffi.
  *
  * Compiled at start-up by Bun's cc, on machines that have neither a compiler nor C headers: so
- * nothing is included and nothing of libc is linked. Every function returns 0 or a positive
- * result, or -errno. Numbers and layouts are those of the /dev/crypto ABI on 64-bit Linux;
- * test/cshim.test.ts holds them against a C compiler's view.
+ * nothing of libc is included or linked. Every function returns 0 or a positive result, or
+ * -errno. Numbers and layouts are those of the /dev/crypto ABI on 64-bit Linux, which
+ * qemu-patch/headers.sh has made of the driver's header; test/abi.test.ts holds them together.
  */
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-
-/* ioctl requests */
-#define CIOCGSESSION 0xc0306366UL
-#define CIOCFSESSION 0x40046367UL
-#define CIOCCRYPT 0xc0306368UL
-#define CIOCGSESSINFO 0xc10c636bUL
-
-#define ALG_NAME_BYTES 64
-
-struct session_op {
-	u32 cipher;
-	u32 mac;
-	u32 keylen;
-	u8 *key;
-	u32 mackeylen;
-	u8 *mackey;
-	u32 ses;
-};
-
-struct crypt_op {
-	u32 ses;
-	u16 op;
-	u16 flags;
-	u32 len;
-	u8 *src;
-	u8 *dst;
-	u8 *mac;
-	u8 *iv;
-};
-
-struct alg_info {
-	char cra_name[ALG_NAME_BYTES];
-	char cra_driver_name[ALG_NAME_BYTES];
-};
-
-struct session_info_op {
-	u32 ses;
-	struct alg_info cipher_info;
-	struct alg_info hash_info;
-	u16 alignmask;
-	u32 flags;
-};
+#include "cryptodev_abi.h"
 
 #define O_RDWR 2
 #define O_CLOEXEC 02000000
@@ -197,7 +153,7 @@ static void copy_name(char *to, const char *from)
 {
 	int i;
 
-	for (i = 0; i < ALG_NAME_BYTES - 1 && from[i]; i++)
+	for (i = 0; i < CRYPTODEV_MAX_ALG_NAME - 1 && from[i]; i++)
 		to[i] = from[i];
 	to[i] = 0;
 }

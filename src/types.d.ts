@@ -1,5 +1,10 @@
-/** C sources are imported as text, to be compiled at start-up. */
+/** C sources and headers are imported as text, to be compiled at start-up. */
 declare module "*.c" {
+  const source: string;
+  export default source;
+}
+
+declare module "*.h" {
   const source: string;
   export default source;
 }

@@ -8,7 +8,8 @@
 
 import { cc, dlopen, FFIType, type Pointer } from "bun:ffi";
 import { writeSync } from "node:fs";
-import source from "../../cshim/cryptodev.c" with { type: "text" };
+import shimSource from "../../cshim/cryptodev.c" with { type: "text" };
+import abi from "../../cshim/cryptodev_abi.h" with { type: "text" };
 
 const { i32, u32, ptr } = FFIType;
 
@@ -26,6 +27,9 @@ const SYMBOLS = {
 } as const;
 
 export type Shim = ReturnType<typeof compile>;
+
+/** The header stands where it is asked for: there is no folder to look for it. */
+const source = shimSource.replace('#include "cryptodev_abi.h"', () => abi);
 
 let shim: Shim | undefined;
 

@@ -1,5 +1,6 @@
 /** What guests are made of, in one place for those who use it. */
 export { CACHE, run } from "./cache.ts";
+export { DEBUG_APPEND, debugKernel } from "./debug-kernel.ts";
 export { driverSource, makeDriver } from "./driver.ts";
 export {
   backportsKernel,

@@ -12,10 +12,13 @@ export function busybox(): string {
 
 function compiled(folder: string, name: string, flags: readonly string[]): string {
   const out = join(CACHE, `${name}${flags.join("")}`);
-  const source = join(folder, `${name}.c`);
+  // A program may be in pieces: NAME.c and NAME-PIECE.c.
+  const sources = readdirSync(folder)
+    .filter((file) => file === `${name}.c` || (file.startsWith(`${name}-`) && file.endsWith(".c")))
+    .map((file) => join(folder, file));
   const isNewer = (file: string) => statSync(join(folder, file)).mtimeMs > statSync(out).mtimeMs;
   if (!existsSync(out) || readdirSync(folder).some(isNewer)) {
-    run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", ...flags, "-o", out, source]);
+    run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-pthread", ...flags, "-o", out, ...sources]);
   }
   return out;
 }

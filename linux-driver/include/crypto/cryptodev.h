@@ -4,8 +4,8 @@
  * expect, under the names that they know. This is the copy that is kept by hand; headers.sh in
  * qemu-patch/ makes others from it.
  *
- * Every structure is as its members' natural alignment makes it, in the caller's own word size;
- * cryptodev_abi.h has those of 32-bit callers of a 64-bit kernel.
+ * Every structure is as its members' natural alignment makes it, in the caller's own word size: the
+ * driver has others for 32-bit callers of a 64-bit kernel.
  */
 #ifndef _CRYPTO_CRYPTODEV_H
 #define _CRYPTO_CRYPTODEV_H

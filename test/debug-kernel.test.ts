@@ -1,0 +1,261 @@
+/**
+ * The driver on a kernel that watches itself (test/vm/debug-kernel.ts), under random calls that know the
+ * ABI, with devices that are unplugged, and devices that lie: no watcher has anything to report.
+ */
+import { afterAll, beforeAll, describe, expect } from "bun:test";
+import { mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ROOT } from "../src/setup/build.ts";
+import { CryptoDaemon } from "./support/crypto-daemon.ts";
+import { CryptoTool } from "./support/crypto-tool.ts";
+import { Scratch, until } from "./support/programs.ts";
+import { leftOut, noVm, vmTest } from "./support/vm.ts";
+import {
+  CACHE,
+  cryptoDaemonProgram,
+  DEBUG_APPEND,
+  debugKernel,
+  guestTool,
+  run,
+} from "./vm/assets.ts";
+import { Guest, type GuestOptions } from "./vm/guest.ts";
+
+const scratch = new Scratch();
+afterAll(() => scratch.remove());
+
+/** The kernel is built first, where it has not been. */
+const FIRST_MS = 1_800_000;
+const CALLS = Number(process.env.CRYPTO_FUZZ_CALLS ?? 100_000);
+/** A run of so many ends with it; what is under way then is what the rest of a test takes. */
+const FUZZ_MS = 120_000 + CALLS * 20;
+const SEED = Number(process.env.CRYPTO_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 31));
+
+const LIES = [
+  ...["nothing", "short", "long", "sizes", "value", "error", "twice", "bogus", "late"],
+  ...["needs-reset", "never", "random"],
+];
+const LYING = "virtio-cryptodevd-lying";
+
+/** What any of the watchers begins a report with. */
+const REPORT = new RegExp(
+  [
+    ...["KASAN", "BUG", "WARNING", "INFO:", "Oops", "general protection", "Call Trace", "ODEBUG"],
+    ...["possible .* (dead)?lock", "possible recursive", "inconsistent lock", "sleeping function"],
+    ...[
+      "suspicious RCU",
+      "DMA-API",
+      "pagealloc",
+      "refcount_t",
+      "corruption",
+      "[Kk]mem_?leak:.*new",
+    ],
+    ...[
+      "usercopy",
+      "Objects remaining",
+      "Poison overwritten",
+      "hung_task",
+      "blocked for more than",
+    ],
+  ].join("|"),
+);
+/** What is said while it boots, of watchers that begin to watch, and of the driver's being no part of the kernel. */
+const HARMLESS = /DMA-API: (preallocated|debugging enabled)|loading out-of-tree module/;
+
+/** The reports since it was asked last, and what follows each. */
+async function reports(guest: Guest): Promise<string> {
+  const lines = (await guest.run("dmesg -c")).output.split("\n");
+  const isReport = (line: string) => REPORT.test(line) && !HARMLESS.test(line);
+  const first = lines.findIndex(isReport);
+  return first < 0 ? "" : lines.slice(Math.max(0, first - 3), first + 120).join("\n");
+}
+
+/** What the driver has allocated and nothing points to any more. */
+async function leaks(guest: Guest): Promise<string> {
+  // Nothing that is younger than five seconds counts as one.
+  const script = `scan() { echo scan > /sys/kernel/debug/kmemleak; }
+    sleep 6; scan; sleep 1; scan; cat /sys/kernel/debug/kmemleak`;
+  const { output } = await guest.run(script, 180_000);
+  return output
+    .split(/^(?=unreferenced object)/m)
+    .filter((object) => /virtio_cryptodev|vcd_/.test(object))
+    .join("");
+}
+
+/** Boots the kernel that watches, with the fuzzer. */
+async function boot(options: GuestOptions): Promise<Guest> {
+  const guest = await Guest.boot({
+    ...options,
+    kernel: debugKernel(),
+    append: `${DEBUG_APPEND} slub_debug=P,kmalloc-* log_buf_len=8M`,
+    programs: {
+      "bin/crypto-fuzz": guestTool("crypto-fuzz"),
+      "modules/use_after_free.ko": brokenModule(),
+    },
+  });
+  await guest.run("mount -t debugfs debugfs /sys/kernel/debug; dmesg -n 8");
+  return guest;
+}
+
+/** A module that does what it must not. @returns its path */
+function brokenModule(): string {
+  const folder = join(CACHE, "use-after-free");
+  mkdirSync(folder, { recursive: true });
+  run(["cp", "-ru", `${join(ROOT, "test/fixtures/use-after-free")}/.`, folder]);
+  run(["make", "-s", "-C", debugKernel().headers, `M=${folder}`, "modules"]);
+  return join(folder, "use_after_free.ko");
+}
+
+/** Random calls: the fuzzer's last line. */
+async function fuzz(guest: Guest, calls: number, ...words: string[]): Promise<string> {
+  const command = `crypto-fuzz /dev/crypto ${calls} ${SEED} ${words.join(" ")}`;
+  const { output } = await guest.run(`${command}; killall -9 crypto-fuzz; true`, FUZZ_MS);
+  const line = output.split("\n").find((text) => /^(ok|fault)/.test(text)) ?? output;
+  if (process.env.CRYPTO_FUZZ_VERBOSE) console.log(`${command}: ${line}`);
+  return `${command}: ${line}`;
+}
+
+const expectOk = (line: string) => expect(line).toMatch(/: ok \d+ calls, /);
+
+/** Unloads the driver; what was forked by a process that has ended may be on its way still. */
+async function unload(guest: Guest): Promise<void> {
+  const { output } = await guest.run(`n=0; until rmmod virtio_cryptodev 2> /tmp/why; do
+    n=$((n + 1)); [ $n -gt 100 ] && { cat /tmp/why; break; }; sleep 0.2; done; lsmod`);
+  expect(output).not.toContain("cryptodev");
+}
+
+async function plug(guest: Guest, daemon: CryptoDaemon): Promise<void> {
+  const addr = { type: "unix", data: { path: daemon.socket } };
+  const backend = { type: "socket", data: { addr, server: false } };
+  await guest.qmp("chardev-add", { id: daemon.id, backend });
+  await guest.qmp("device_add", {
+    ...{ driver: "vhost-user-test-device-pci", id: daemon.id, chardev: daemon.id, bus: "slot0" },
+    ...{ "virtio-id": 38, num_vqs: 1, vq_size: 1024, config_size: 32 },
+  });
+  await guest.run("until [ -e /dev/crypto ]; do sleep 0.1; done");
+}
+
+async function unplug(guest: Guest, id: string): Promise<void> {
+  await guest.qmp("device_del", { id });
+  await until(
+    "the device to go",
+    () =>
+      guest.qmp("qom-list", { path: `/machine/peripheral/${id}` }).then(
+        () => false,
+        () => true,
+      ),
+    60_000,
+  );
+}
+
+describe("the watched kernel", () => {
+  let guest: Guest;
+  let daemon: CryptoDaemon;
+
+  beforeAll(async () => {
+    if (noVm !== undefined) return;
+    daemon = await CryptoDaemon.start(scratch, { flags: ["--backend", "libcrypto"] });
+    const slot = ["-device", "pcie-root-port,id=slot0,chassis=1"];
+    guest = await boot({ ...daemon.guest, devices: slot });
+    await plug(guest, daemon);
+  }, FIRST_MS);
+
+  afterAll(async () => {
+    await guest?.stop();
+    await daemon?.stop();
+  });
+
+  vmTest("has nothing to report of many programs that are killed", async () => {
+    const [answer] = await new CryptoTool(guest).calls(["stress /dev/crypto 15 3 3"], 120_000);
+    expect(answer).toMatch(/^ok \d+$/);
+    expect(await reports(guest)).toBe("");
+  });
+
+  vmTest(
+    `has nothing to report of ${CALLS} random calls, and they come out right`,
+    async () => {
+      expectOk(await fuzz(guest, CALLS));
+      expect(await reports(guest)).toBe("");
+    },
+    FUZZ_MS + 60_000,
+  );
+
+  vmTest("has nothing to report where memory can't be had, or not be reached", async () => {
+    await guest.run(`for fault in failslab fail_page_alloc fail_usercopy; do
+      cd /sys/kernel/debug/$fault; echo Y > task-filter; echo 3 > probability; echo -1 > times
+      echo 0 > verbose; [ -e ignore-gfp-wait ] && echo N > ignore-gfp-wait; done`);
+    expectOk(await fuzz(guest, CALLS / 10, "4", "60", "failing"));
+    await guest.run("for p in /sys/kernel/debug/fail*/probability; do echo 0 > $p; done");
+    expect(await reports(guest)).toBe("");
+    expect(await leaks(guest)).toBe("");
+  });
+
+  const lies = readFileSync(join(ROOT, "qemu-patch/vhost-user/Makefile"), "utf8").includes(LYING)
+    ? vmTest
+    : leftOut(`there is no ${LYING}`);
+  lies(
+    "has nothing to report of devices that lie, nor do programs get what isn't theirs",
+    async () => {
+      await unplug(guest, daemon.id);
+      await guest.run("echo 1 > /sys/module/virtio_cryptodev/parameters/timeout");
+      const program = join(cryptoDaemonProgram(), "..", LYING);
+      for (const lie of LIES) {
+        const liar = await CryptoDaemon.start(scratch, {
+          ...{ program, id: `lie-${lie}`, flags: ["--backend", "libcrypto", "--lie", lie] },
+        });
+        await plug(guest, liar);
+        expectOk(await fuzz(guest, 3000, "4", "8", "lying"));
+        await unplug(guest, liar.id);
+        await liar.stop();
+        expect([lie, await reports(guest)]).toEqual([lie, ""]);
+      }
+      expect(await leaks(guest)).toBe("");
+    },
+  );
+
+  vmTest("watches to the end, and lets the driver go", async () => {
+    expect((await guest.run("grep debug_locks /proc/lockdep_stats")).output).toMatch(/: +1$/m);
+    await unload(guest);
+    expect(await reports(guest)).toBe("");
+    const { output } = await guest.run("insmod /modules/use_after_free.ko");
+    expect(output).toContain("No such device");
+    expect(await reports(guest)).toMatch(/BUG: KASAN: .*use-after-free in use_after_free_init/);
+  });
+});
+
+describe("a device whose DMA is watched too", () => {
+  vmTest(
+    "may be taken from its driver, and unplugged, in the midst of random calls",
+    async () => {
+      const device = "virtio-cryptodev-pci,id=crypto0,backend=builtin,bus=slot0,iommu_platform=on";
+      const guest = await boot({
+        devices: ["-device", "pcie-root-port,id=slot0,chassis=1", "-device", device],
+      });
+      const work = guest.run(
+        `crypto-fuzz /dev/crypto ${CALLS} ${SEED} 4 45 > /tmp/fuzz &
+         cd /sys/bus/virtio/drivers/virtio_cryptodev
+         for i in 1 2 3 4 5 6; do sleep 2; device=$(echo virtio*)
+           echo $device > unbind; sleep 0.5; echo $device > bind; done
+         wait; cat /tmp/fuzz; killall -9 crypto-fuzz; true`,
+        FUZZ_MS,
+      );
+      await Bun.sleep(25_000);
+      for (let i = 0; i < 3; i++) {
+        await unplug(guest, "crypto0");
+        await guest.qmp("device_add", {
+          ...{ driver: "virtio-cryptodev-pci", id: "crypto0", backend: "builtin", bus: "slot0" },
+          iommu_platform: true,
+        });
+        await Bun.sleep(4000);
+      }
+      expectOk(`random calls: ${(await work).output}`);
+      expect(await reports(guest)).toBe("");
+      expect(await leaks(guest)).toBe("");
+      const { output } = await guest.run("cat /sys/kernel/debug/dma-api/disabled");
+      expect(output).toBe("N\n");
+      await unload(guest);
+      expect(await reports(guest)).toBe("");
+      await guest.stop();
+    },
+    FIRST_MS,
+  );
+});
