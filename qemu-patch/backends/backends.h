@@ -13,9 +13,9 @@ extern const struct vcd_backend vcd_backend_cryptodev;
 /*
  * 0 when the node at @path makes sessions, as a node of /dev/crypto does and
  * nothing else that can be opened; else a negative errno, -ETIMEDOUT when it
- * does not answer
+ * does not answer. @without: the feature bits of what it lacks
  */
-int vcd_cryptodev_probe(const char *path);
+int vcd_cryptodev_probe(const char *path, uint64_t *without);
 
 /* OpenSSL's EVP; opaque is not used */
 extern const struct vcd_backend vcd_backend_libcrypto;

@@ -18,54 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 #include "backends.h"
+#include "cryptodev_abi.h"
 #include "virtio_cryptodev.h"
 
 /* A node that takes longer to make a session is none to serve a guest with */
 #define PROBE_SECONDS   5
-
-/* The ABI of /dev/crypto, as the host's kernel has it */
-
-struct host_session_op {
-    uint32_t cipher;
-    uint32_t mac;
-    uint32_t keylen;
-    const uint8_t *key;
-    uint32_t mackeylen;
-    const uint8_t *mackey;
-    uint32_t ses;
-};
-
-struct host_crypt_op {
-    uint32_t ses;
-    uint16_t op;
-    uint16_t flags;
-    uint32_t len;
-    const uint8_t *src;
-    uint8_t *dst;
-    uint8_t *mac;
-    uint8_t *iv;
-};
-
-struct host_alg_info {
-    char cra_name[64];
-    char cra_driver_name[64];
-};
-
-struct host_session_info_op {
-    uint32_t ses;
-    struct host_alg_info cipher_info;
-    struct host_alg_info hash_info;
-    uint16_t alignmask;
-    uint32_t flags;
-};
-
-#define HOST_CIOCGSESSION   _IOWR('c', 102, struct host_session_op)
-#define HOST_CIOCFSESSION   _IOW('c', 103, uint32_t)
-#define HOST_CIOCCRYPT      _IOWR('c', 104, struct host_crypt_op)
-#define HOST_CIOCGSESSINFO  _IOWR('c', 107, struct host_session_info_op)
-
-#define HOST_AES_CBC        11
-#define HOST_SHA256         104
 
 struct host_session {
     uint32_t ses;
@@ -134,13 +91,13 @@ static void host_close(void *file)
 static int host_session_new(void *file, const struct vcd_session_spec *spec,
                             void **out)
 {
-    struct host_session_op op = {
+    struct session_op op = {
         .cipher = spec->cipher ? spec->cipher->id : 0,
         .mac = spec->mac ? spec->mac->id : 0,
         .keylen = spec->key_bytes,
-        .key = spec->key,
+        .key = (uint8_t *)spec->key,
         .mackeylen = spec->mac_key_bytes,
-        .mackey = spec->mac_key,
+        .mackey = (uint8_t *)spec->mac_key,
     };
     struct host_session *session = malloc(sizeof(*session));
     int error;
@@ -148,7 +105,7 @@ static int host_session_new(void *file, const struct vcd_session_spec *spec,
     if (!session) {
         return -ENOMEM;
     }
-    error = host_ioctl(fd_of(file), HOST_CIOCGSESSION, &op);
+    error = host_ioctl(fd_of(file), CIOCGSESSION, &op);
     if (error) {
         free(session);
         return error;
@@ -163,7 +120,7 @@ static void host_session_free(void *file, void *opaque)
 {
     struct host_session *session = opaque;
 
-    host_ioctl(fd_of(file), HOST_CIOCFSESSION, &session->ses);
+    host_ioctl(fd_of(file), CIOCFSESSION, &session->ses);
     free(session);
 }
 
@@ -172,12 +129,12 @@ static int host_crypt(void *file, void *opaque, const struct vcd_op *op)
     struct host_session *session = opaque;
     /* A copy: the ABI lets the host write here. */
     uint8_t iv[VCD_IV_MAX];
-    struct host_crypt_op host = {
+    struct crypt_op host = {
         .ses = session->ses,
         .op = op->decrypt,
         .flags = op->flags & (VCD_UPDATE | VCD_FINAL | VCD_RESET),
         .len = op->len,
-        .src = op->src,
+        .src = (uint8_t *)op->src,
         .dst = op->dst,
         .mac = op->mac,
     };
@@ -186,7 +143,59 @@ static int host_crypt(void *file, void *opaque, const struct vcd_op *op)
         memcpy(iv, op->iv, session->iv_bytes);
         host.iv = iv;
     }
-    return host_ioctl(fd_of(file), HOST_CIOCCRYPT, &host);
+    return host_ioctl(fd_of(file), CIOCCRYPT, &host);
+}
+
+/*
+ * The core has put source and result into one buffer, with what SRTP
+ * authenticates around them.
+ */
+static int host_authcrypt(void *file, void *opaque, struct vcd_auth_op *op)
+{
+    struct host_session *session = opaque;
+    bool srtp = op->form == VCD_FORM_SRTP;
+    uint8_t iv[VCD_IV_MAX];
+    struct crypt_auth_op host = {
+        .ses = session->ses,
+        .op = op->decrypt,
+        .flags = op->form,
+        .len = op->len,
+        .auth_len = srtp ? op->before_bytes + op->covered + op->after_bytes :
+                           op->before_bytes,
+        .auth_src = (uint8_t *)op->before,
+        .src = (uint8_t *)op->src,
+        .dst = op->dst,
+        .tag = op->tag,
+        .tag_len = op->tag_bytes,
+        .iv_len = session->iv_bytes,
+    };
+    int error;
+
+    if (op->iv) {
+        memcpy(iv, op->iv, session->iv_bytes);
+        host.iv = iv;
+    }
+    error = host_ioctl(fd_of(file), CIOCAUTHCRYPT, &host);
+    if (error) {
+        return error;
+    }
+    op->value = host.len;
+    if (op->form == 0 && !op->decrypt) {
+        /* It is behind the ciphertext. */
+        memcpy(op->tag, op->dst + op->len, op->tag_bytes);
+        op->value -= op->tag_bytes;
+    }
+    return 0;
+}
+
+static int host_hash_copy(void *file, void *to, void *from)
+{
+    struct cphash_op host = {
+        .dst_ses = ((struct host_session *)to)->ses,
+        .src_ses = ((struct host_session *)from)->ses,
+    };
+
+    return host_ioctl(fd_of(file), CIOCCPHASH, &host);
 }
 
 /* The host's names may lack their NUL. */
@@ -198,8 +207,8 @@ static void copy_name(char *to, const char *from)
 static int host_info(void *file, void *opaque, struct vcd_info *info)
 {
     struct host_session *session = opaque;
-    struct host_session_info_op host = { .ses = session->ses };
-    int error = host_ioctl(fd_of(file), HOST_CIOCGSESSINFO, &host);
+    struct session_info_op host = { .ses = session->ses };
+    int error = host_ioctl(fd_of(file), CIOCGSESSINFO, &host);
 
     if (error) {
         return error;
@@ -220,21 +229,21 @@ static int host_info(void *file, void *opaque, struct vcd_info *info)
  */
 
 /* One call of a session made for it: 0, or a negative errno */
-static int probe_session(int fd, struct host_session_op *session,
-                         struct host_crypt_op *crypt)
+static int probe_session(int fd, struct session_op *session,
+                         struct crypt_op *crypt)
 {
-    int error = host_ioctl(fd, HOST_CIOCGSESSION, session);
+    int error = host_ioctl(fd, CIOCGSESSION, session);
 
     if (error) {
         return error;
     }
     crypt->ses = session->ses;
-    error = host_ioctl(fd, HOST_CIOCCRYPT, crypt);
+    error = host_ioctl(fd, CIOCCRYPT, crypt);
     if (error) {
-        host_ioctl(fd, HOST_CIOCFSESSION, &session->ses);
+        host_ioctl(fd, CIOCFSESSION, &session->ses);
         return error;
     }
-    return host_ioctl(fd, HOST_CIOCFSESSION, &session->ses);
+    return host_ioctl(fd, CIOCFSESSION, &session->ses);
 }
 
 /* NIST SP 800-38A, F.2.1, the first block */
@@ -250,11 +259,11 @@ static int probe_aes_cbc(int fd)
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     };
     uint8_t result[16] = { 0 };
-    struct host_session_op session = {
-        .cipher = HOST_AES_CBC, .keylen = sizeof(key), .key = key,
+    struct session_op session = {
+        .cipher = CRYPTO_AES_CBC, .keylen = sizeof(key), .key = (uint8_t *)key,
     };
-    struct host_crypt_op crypt = {
-        .len = sizeof(plain), .src = plain, .dst = result, .iv = iv,
+    struct crypt_op crypt = {
+        .len = sizeof(plain), .src = (uint8_t *)plain, .dst = result, .iv = iv,
     };
     int error = probe_session(fd, &session, &crypt);
 
@@ -262,26 +271,110 @@ static int probe_aes_cbc(int fd)
 }
 
 /* FIPS 180-4's example, "abc" */
+static const uint8_t sha256_abc[32] =
+    "\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde\x5d\xae\x22\x23"
+    "\xb0\x03\x61\xa3\x96\x17\x7a\x9c\xb4\x10\xff\x61\xf2\x00\x15\xad";
+
 static int probe_sha256(int fd)
 {
-    static const uint8_t answer[32] =
-        "\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde\x5d\xae\x22\x23"
-        "\xb0\x03\x61\xa3\x96\x17\x7a\x9c\xb4\x10\xff\x61\xf2\x00\x15\xad";
     uint8_t mac[VCD_DIGEST_MAX] = { 0 };
-    struct host_session_op session = { .mac = HOST_SHA256 };
-    struct host_crypt_op crypt = {
-        .len = 3, .src = (const uint8_t *)"abc", .mac = mac,
+    struct session_op session = { .mac = CRYPTO_SHA2_256 };
+    struct crypt_op crypt = {
+        .len = 3, .src = (uint8_t *)"abc", .mac = mac,
     };
     int error = probe_session(fd, &session, &crypt);
 
-    return error ? error : memcmp(mac, answer, 32) ? -EIO : 0;
+    return error ? error : memcmp(mac, sha256_abc, 32) ? -EIO : 0;
 }
 
-static int probe(const char *path)
+/*
+ * What a host may lack. Its answers are looked at, so that one that takes any
+ * call of these and does nothing is not believed.
+ */
+
+/* SP 800-38D's test case 2: AES-128-GCM of a block of zeros */
+static bool has_authcrypt(int fd)
+{
+    static const uint8_t answer[32] =
+        "\x03\x88\xda\xce\x60\xb6\xa3\x92\xf3\x28\xc2\xb9\x71\xb2\xfe\x78"
+        "\xab\x6e\x47\xd4\x2c\xec\x13\xbd\xf5\x3a\x67\xb2\x12\x57\xbd\xdf";
+    uint8_t key[16] = { 0 }, iv[VCD_IV_MAX] = { 0 }, data[32] = { 0 };
+    struct session_op session = {
+        .cipher = CRYPTO_AES_GCM, .keylen = sizeof(key), .key = key,
+    };
+    struct crypt_auth_op auth = {
+        .len = 16, .src = data, .dst = data, .iv = iv, .iv_len = 12,
+    };
+    bool good;
+
+    if (host_ioctl(fd, CIOCGSESSION, &session)) {
+        return false;
+    }
+    auth.ses = session.ses;
+    good = !host_ioctl(fd, CIOCAUTHCRYPT, &auth) && auth.len == 32 &&
+           memcmp(data, answer, 32) == 0;
+    host_ioctl(fd, CIOCFSESSION, &session.ses);
+    return good;
+}
+
+/* Whether the second of two sessions goes on from where the first one is */
+static bool copies_hash(int fd, uint32_t from, uint32_t to)
+{
+    uint8_t macs[2][VCD_DIGEST_MAX] = { { 0 } };
+    struct cphash_op copy = { .dst_ses = to, .src_ses = from };
+    struct crypt_op begin = {
+        .ses = from, .flags = COP_FLAG_UPDATE | COP_FLAG_RESET,
+        .len = 3, .src = (uint8_t *)"abc", .mac = macs[0],
+    };
+    struct crypt_op end = {
+        .ses = from, .flags = COP_FLAG_FINAL, .src = macs[1], .mac = macs[0],
+    };
+
+    if (host_ioctl(fd, CIOCCRYPT, &begin) ||
+        host_ioctl(fd, CIOCCPHASH, &copy) ||
+        host_ioctl(fd, CIOCCRYPT, &end)) {
+        return false;
+    }
+    end.ses = to;
+    end.mac = macs[1];
+    return !host_ioctl(fd, CIOCCRYPT, &end) &&
+           memcmp(macs[0], sha256_abc, 32) == 0 &&
+           memcmp(macs[1], sha256_abc, 32) == 0;
+}
+
+static bool has_cphash(int fd)
+{
+    struct session_op from = { .mac = CRYPTO_SHA2_256 };
+    struct session_op to = { .mac = CRYPTO_SHA2_256 };
+    bool good;
+
+    if (host_ioctl(fd, CIOCGSESSION, &from)) {
+        return false;
+    }
+    if (host_ioctl(fd, CIOCGSESSION, &to)) {
+        host_ioctl(fd, CIOCFSESSION, &from.ses);
+        return false;
+    }
+    good = copies_hash(fd, from.ses, to.ses);
+    host_ioctl(fd, CIOCFSESSION, &to.ses);
+    host_ioctl(fd, CIOCFSESSION, &from.ses);
+    return good;
+}
+
+static uint64_t lacking_features(int fd)
+{
+    uint64_t aead = UINT64_C(1) << VIRTIO_CRYPTODEV_F_AEAD;
+    uint64_t cphash = UINT64_C(1) << VIRTIO_CRYPTODEV_F_CPHASH;
+
+    return (has_authcrypt(fd) ? 0 : aead) | (has_cphash(fd) ? 0 : cphash);
+}
+
+static int probe(const char *path, uint64_t *without)
 {
     int fd = host_open_path(path);
     int error;
 
+    *without = 0;
     if (fd < 0) {
         return fd;
     }
@@ -290,6 +383,7 @@ static int probe(const char *path)
     if (error == -EINVAL || error == -ENOENT) {
         error = probe_sha256(fd);
     }
+    *without = error ? 0 : lacking_features(fd);
     close(fd);
     return error;
 }
@@ -300,6 +394,7 @@ struct waiting_probe {
     pthread_cond_t done;
     bool finished, given_up;
     int error;
+    uint64_t without;
     char path[];
 };
 
@@ -313,11 +408,13 @@ static void waiting_probe_free(struct waiting_probe *waiting)
 static void *probe_thread(void *opaque)
 {
     struct waiting_probe *waiting = opaque;
-    int error = probe(waiting->path);
+    uint64_t without;
+    int error = probe(waiting->path, &without);
     bool given_up;
 
     pthread_mutex_lock(&waiting->lock);
     waiting->error = error;
+    waiting->without = without;
     waiting->finished = true;
     given_up = waiting->given_up;
     pthread_cond_signal(&waiting->done);
@@ -328,7 +425,7 @@ static void *probe_thread(void *opaque)
     return NULL;
 }
 
-static int wait_for_probe(struct waiting_probe *waiting)
+static int wait_for_probe(struct waiting_probe *waiting, uint64_t *without)
 {
     struct timespec end;
     bool finished;
@@ -342,6 +439,7 @@ static int wait_for_probe(struct waiting_probe *waiting)
     }
     finished = waiting->finished;
     error = finished ? waiting->error : -ETIMEDOUT;
+    *without = finished ? waiting->without : 0;
     waiting->given_up = true;
     pthread_mutex_unlock(&waiting->lock);
     if (finished) {
@@ -350,7 +448,7 @@ static int wait_for_probe(struct waiting_probe *waiting)
     return error;
 }
 
-int vcd_cryptodev_probe(const char *path)
+int vcd_cryptodev_probe(const char *path, uint64_t *without)
 {
     struct waiting_probe *waiting = calloc(1, sizeof(*waiting) +
                                               strlen(path) + 1);
@@ -369,7 +467,7 @@ int vcd_cryptodev_probe(const char *path)
         return -error;
     }
     pthread_detach(thread);
-    return wait_for_probe(waiting);
+    return wait_for_probe(waiting, without);
 }
 
 const struct vcd_backend vcd_backend_cryptodev = {
@@ -382,4 +480,6 @@ const struct vcd_backend vcd_backend_cryptodev = {
     .session_free = host_session_free,
     .crypt = host_crypt,
     .info = host_info,
+    .authcrypt = host_authcrypt,
+    .hash_copy = host_hash_copy,
 };

@@ -72,7 +72,7 @@ static int aead(struct libcrypto_session *session, struct vcd_auth_op *op)
     }
     if (!op->decrypt &&
         EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, op->tag_bytes,
-                            op->dst + bytes) <= 0) {
+                            op->tag) <= 0) {
         return libcrypto_error(-EIO);
     }
     op->value = op->result_bytes;

@@ -80,7 +80,7 @@ static int null_authcrypt(void *file, void *session, struct vcd_auth_op *op)
         memcpy(op->dst, op->src, bytes);
     }
     memset(op->dst + bytes, 0, op->result_bytes - bytes);
-    if (op->form == VCD_FORM_SRTP && !op->decrypt) {
+    if (op->form != VCD_FORM_TLS && !op->decrypt) {
         memset(op->tag, 0, op->tag_bytes);
     }
     op->value = op->result_bytes;

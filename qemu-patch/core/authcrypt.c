@@ -24,7 +24,8 @@
 
 /*
  * What the three forms check, each with its session: whether all of it fits,
- * and how long the result is.
+ * and how long the result is. A tag that encrypting results in is apart from
+ * that, so that the rest can be where the guest wants it.
  */
 
 static bool aead_tag_valid(const struct vcd_algorithm *cipher, uint32_t bytes)
@@ -42,8 +43,7 @@ static bool aead_valid(const struct vcd_session *session,
 {
     const struct vcd_algorithm *cipher = session->cipher;
 
-    op->result_bytes = op->decrypt ? op->len - op->tag_bytes :
-                                     op->len + op->tag_bytes;
+    op->result_bytes = op->decrypt ? op->len - op->tag_bytes : op->len;
     return cipher && cipher->mode == VCD_AEAD && !session->mac &&
            body->iv_bytes == cipher->iv_bytes &&
            body->auth_before == 0 && body->auth_len == 0 &&
@@ -105,6 +105,18 @@ static bool srtp_valid(const struct vcd_session *session,
     return op->after_bytes == covered - op->covered;
 }
 
+/* Bytes of a tag that is not in the result, but follows it */
+static size_t tag_apart(const struct vcd_auth_op *op)
+{
+    return op->form != VCD_FORM_TLS && !op->decrypt ? op->tag_bytes : 0;
+}
+
+/* The tag of an AEAD is of the result, as the guest sees it. */
+static size_t tag_in_result(const struct vcd_auth_op *op)
+{
+    return op->form == 0 ? tag_apart(op) : 0;
+}
+
 static bool form_valid(const struct vcd_session *session,
                        const struct virtio_cryptodev_authcrypt *body,
                        struct vcd_auth_op *op)
@@ -142,7 +154,7 @@ static bool body_valid(const struct vcd_request *req,
            form_valid(session, body, op) &&
            (body->iv_bytes == 0 ||
             body->iv_bytes == session->cipher->iv_bytes) &&
-           body->result_bytes == op->result_bytes;
+           body->result_bytes == op->result_bytes + tag_in_result(op);
 }
 
 /*
@@ -178,10 +190,15 @@ static bool iv_valid(const struct vcd_request *req,
  * Doing it
  */
 
-/* Where the data is in the buffer: between what is authenticated around it */
+/*
+ * What the data has of the buffer, between what is authenticated around it. A
+ * host's call puts an AEAD's tag there first.
+ */
 static size_t room(const struct vcd_auth_op *op)
 {
-    return op->len > op->result_bytes ? op->len : op->result_bytes;
+    size_t result = op->result_bytes + tag_in_result(op);
+
+    return op->len > result ? op->len : result;
 }
 
 static void authcrypt_load(struct vcd_request *req)
@@ -265,7 +282,7 @@ static void authcrypt_book(struct vcd_request *req)
 
     if (!req->error) {
         vcd_count_operation(req, op->len);
-        req->value = op->value;
+        req->value = op->value + tag_in_result(op);
     }
     req->written = op->result_bytes + req->digest_bytes + req->iv_back;
 }
@@ -344,12 +361,12 @@ static bool find_parts(struct vcd_request *req,
 {
     const struct vcd_auth_op *op = &req->auth;
     size_t iv_at = sizeof(struct virtio_cryptodev_request) + sizeof(*body);
-    bool apart = op->form == VCD_FORM_SRTP;
-    size_t tag_at, tag_in = apart && op->decrypt ? op->tag_bytes : 0;
+    bool brings_tag = op->form == VCD_FORM_SRTP && op->decrypt;
+    size_t tag_at, tag_in = brings_tag ? op->tag_bytes : 0;
 
     req->own_iv = body->iv_bytes > 0;
     req->iv_back = body->flags & VCD_WRITE_IV ? session->cipher->iv_bytes : 0;
-    req->digest_bytes = apart && !op->decrypt ? op->tag_bytes : 0;
+    req->digest_bytes = tag_apart(op);
     req->auth_at = iv_at + body->iv_bytes;
     tag_at = req->auth_at + body->auth_bytes;
     req->src_at = tag_at + tag_in;

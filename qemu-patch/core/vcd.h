@@ -116,9 +116,12 @@ struct vcd_auth_op {
     const uint8_t *src;         /* never NULL */
     uint8_t *dst;               /* never NULL; may be src */
     size_t len;
-    size_t result_bytes;        /* as docs/virtio-cryptodev.md has it */
+    size_t result_bytes;        /* of dst: without a tag that is apart */
     const uint8_t *iv;          /* iv_bytes of it; NULL where there is none */
-    /* SRTP: what is to be found, or VCD_TAG_MAX of room. Else in src or dst */
+    /*
+     * SRTP decrypting: what is to be found. SRTP and AEAD encrypting:
+     * VCD_TAG_MAX of room for what is made. Else it is in src or dst.
+     */
     uint8_t *tag;
     size_t tag_bytes;
     /* By the backend: how many bytes of the result are meant */

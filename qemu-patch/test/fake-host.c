@@ -23,6 +23,8 @@
 #define CIOCFSESSION    0x40046367
 #define CIOCCRYPT       0xc0306368
 #define CIOCGSESSINFO   0xc10c636b
+#define CIOCAUTHCRYPT   0xc048636d
+#define CIOCCPHASH      0x40086370
 
 #define SESSIONS        64
 
@@ -182,6 +184,62 @@ static int crypt_call(struct host_session *session, const uint8_t *host)
     return error;
 }
 
+/* The tag of what an AEAD encrypts is put behind it, as the ABI has it. */
+static int authcrypt_call(struct host_session *session, uint8_t *host)
+{
+    uint16_t op = get32(host + 4) & 0xffff, flags = get32(host + 4) >> 16;
+    uint32_t len = get32(host + 8), auth_len = get32(host + 12), value;
+    uint32_t tag_bytes = get32(host + 48) ?: 16;
+    const uint8_t *auth = get_pointer(host + 16);
+    uint8_t tag[VCD_TAG_MAX] = { 0 };
+    struct vcd_auth_op call = {
+        .form = flags, .decrypt = op, .len = len, .tag_bytes = tag_bytes,
+        .before = auth ?: tag, .before_bytes = auth_len, .after = tag,
+        .src = get_pointer(host + 24), .dst = get_pointer(host + 32),
+        .iv = get_pointer(host + 56), .result_bytes = len, .tag = tag,
+    };
+    int error;
+
+    if (op > 1 || !call.iv || (flags && call.src != call.dst)) {
+        return -EINVAL;
+    }
+    if (flags == VCD_FORM_SRTP) {
+        call.before_bytes = call.src - auth;
+        call.covered = auth_len - call.before_bytes;
+        call.covered = call.covered < len ? call.covered : len;
+        call.after = call.src + len;
+        call.after_bytes = auth_len - call.before_bytes - call.covered;
+        memcpy(tag, get_pointer(host + 40), op ? tag_bytes : 0);
+    } else if (flags == VCD_FORM_TLS && !op) {
+        call.result_bytes = (len + tag_bytes + 1 + 15) / 16 * 16;
+    } else if (!flags && op) {
+        call.result_bytes = len - tag_bytes;
+    }
+    error = vcd_backend_libcrypto.authcrypt(NULL, session->session, &call);
+    if (error) {
+        return error;
+    }
+    value = call.value;
+    if (!flags && !op) {
+        memcpy(call.dst + len, tag, tag_bytes);
+        value += tag_bytes;
+    } else if (flags == VCD_FORM_SRTP && !op) {
+        memcpy(get_pointer(host + 40), tag, tag_bytes);
+    }
+    memcpy(host + 8, &value, sizeof(value));
+    return 0;
+}
+
+static int cphash_call(int fd, const uint8_t *host)
+{
+    struct host_session *to = named(fd, get32(host));
+    struct host_session *from = named(fd, get32(host + 4));
+
+    return to && from && to->mac == from->mac ?
+        vcd_backend_libcrypto.hash_copy(NULL, to->session, from->session) :
+        -EINVAL;
+}
+
 /* Names without a NUL, as long as there is room for them */
 static int info(const struct host_session *session, uint8_t *host)
 {
@@ -207,6 +265,11 @@ static int call(int fd, unsigned long request, void *argument)
     case CIOCCRYPT:
         session = named(fd, get32(argument));
         return session ? crypt_call(session, argument) : -EINVAL;
+    case CIOCAUTHCRYPT:
+        session = named(fd, get32(argument));
+        return session ? authcrypt_call(session, argument) : -EINVAL;
+    case CIOCCPHASH:
+        return cphash_call(fd, argument);
     case CIOCGSESSINFO:
         session = named(fd, get32(argument));
         return session ? info(session, argument) : -EINVAL;

@@ -430,24 +430,29 @@ static void test_probe(void)
     static const struct {
         enum fake_host_kind kind;
         int error;
+        uint64_t without;
     } hosts[] = {
-        { FAKE_HOST_GOOD, 0 },
-        { FAKE_HOST_LIES, -EIO },
-        { FAKE_HOST_HASHES_ONLY, 0 },
-        { FAKE_HOST_REFUSES, -EINVAL },
-        { FAKE_HOST_ODD_ERRNO, -EIO },
+        { FAKE_HOST_GOOD, 0, 0 },
+        { FAKE_HOST_LIES, -EIO, 0 },
+        { FAKE_HOST_HASHES_ONLY, 0,
+          UINT64_C(1) << VIRTIO_CRYPTODEV_F_AEAD },
+        { FAKE_HOST_REFUSES, -EINVAL, 0 },
+        { FAKE_HOST_ODD_ERRNO, -EIO, 0 },
     };
     int fds = dup(0);
+    uint64_t without;
 
     close(fds);
     for (size_t i = 0; i < ARRAY_SIZE(hosts); i++) {
         fake_host_start(hosts[i].kind);
-        CHECK_EQUAL(vcd_cryptodev_probe(fake_host_path), hosts[i].error);
+        CHECK_EQUAL(vcd_cryptodev_probe(fake_host_path, &without),
+                    hosts[i].error);
+        CHECK_EQUAL(without, hosts[i].without);
         fake_host_stop();
     }
-    CHECK_EQUAL(vcd_cryptodev_probe("/nonexistent"), -ENOENT);
-    CHECK_EQUAL(vcd_cryptodev_probe("/dev/null"), -ENOTTY);
-    CHECK_EQUAL(vcd_cryptodev_probe("/tmp"), -EISDIR);
+    CHECK_EQUAL(vcd_cryptodev_probe("/nonexistent", &without), -ENOENT);
+    CHECK_EQUAL(vcd_cryptodev_probe("/dev/null", &without), -ENOTTY);
+    CHECK_EQUAL(vcd_cryptodev_probe("/tmp", &without), -EISDIR);
     fake_host_start(FAKE_HOST_GOOD);
     fake_host_stop();
     /* No descriptor is left open. */
@@ -459,9 +464,10 @@ static void test_plain_file_is_no_node(void)
 {
     char path[] = "/tmp/vcd-no-node-XXXXXX";
     int fd = mkstemp(path);
+    uint64_t without;
 
     CHECK(fd >= 0);
-    CHECK_EQUAL(vcd_cryptodev_probe(path), -ENOTTY);
+    CHECK_EQUAL(vcd_cryptodev_probe(path, &without), -ENOTTY);
     close(fd);
     unlink(path);
 }

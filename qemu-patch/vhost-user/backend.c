@@ -10,6 +10,7 @@
 #include "../backends/backends.h"
 #include "backend.h"
 #include "log.h"
+#include "virtio_cryptodev.h"
 
 static const struct vcd_backend *use_libcrypto(const char *why)
 {
@@ -30,8 +31,9 @@ static const struct vcd_backend *use_libcrypto(const char *why)
     return &vcd_backend_libcrypto;
 }
 
-const struct vcd_backend *backend_choose(const struct options *options)
+const struct vcd_backend *backend_choose(struct options *options)
 {
+    uint64_t *without = &options->config.without;
     int error;
     char why[256];
 
@@ -45,10 +47,14 @@ const struct vcd_backend *backend_choose(const struct options *options)
         return use_libcrypto("as --backend says");
     }
 
-    error = vcd_cryptodev_probe(options->path);
+    error = vcd_cryptodev_probe(options->path, without);
     if (error == 0) {
-        log_line(LOG_INFO, "backend cryptodev: %s makes sessions",
-                 options->path);
+        log_line(LOG_INFO, "backend cryptodev: %s makes sessions%s%s",
+                 options->path,
+                 *without >> VIRTIO_CRYPTODEV_F_AEAD & 1 ?
+                 ", without AEAD" : "",
+                 *without >> VIRTIO_CRYPTODEV_F_CPHASH & 1 ?
+                 ", without hash copies" : "");
         return &vcd_backend_cryptodev;
     }
     if (strcmp(options->backend, "cryptodev") == 0) {

@@ -10,8 +10,9 @@
 
 /*
  * The one that the options name, ready for use, or of "auto" the best that
- * there is. Ends the program with EX_UNAVAILABLE where it can't be used.
+ * there is; what it lacks goes into their configuration. Ends the program with
+ * EX_UNAVAILABLE where it can't be used.
  */
-const struct vcd_backend *backend_choose(const struct options *options);
+const struct vcd_backend *backend_choose(struct options *options);
 
 #endif /* BACKEND_H */

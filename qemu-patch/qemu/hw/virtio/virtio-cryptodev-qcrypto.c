@@ -146,26 +146,35 @@ static int set_mac_key(QCryptoSession *session,
     return 0;
 }
 
+/* The null cipher needs nothing of the library, and has no key. */
+static int set_cipher(QCryptoSession *session,
+                      const struct vcd_session_spec *spec)
+{
+    QCryptoCipherMode mode;
+    QCryptoCipherAlgo algo;
+
+    if (!spec->cipher->keyed) {
+        return spec->key_bytes ? -EINVAL : 0;
+    }
+    if (!find_mode(spec->cipher->id, &mode) ||
+        !find_cipher(spec->cipher->id, spec->key_bytes, &algo) ||
+        !qcrypto_cipher_supports(algo, mode)) {
+        return -EINVAL;
+    }
+    session->cipher = qcrypto_cipher_new(algo, mode, spec->key,
+                                         spec->key_bytes, NULL);
+    return session->cipher ? 0 : -EINVAL;
+}
+
 static int session_new(void *file, const struct vcd_session_spec *spec,
                        void **out)
 {
     QCryptoSession *session = g_new0(QCryptoSession, 1);
-    QCryptoCipherMode mode;
-    QCryptoCipherAlgo algo;
 
     session->cipher_algorithm = spec->cipher;
     session->mac_algorithm = spec->mac;
-    if (spec->cipher) {
-        if (!find_mode(spec->cipher->id, &mode) ||
-            !find_cipher(spec->cipher->id, spec->key_bytes, &algo) ||
-            !qcrypto_cipher_supports(algo, mode)) {
-            goto fail;
-        }
-        session->cipher = qcrypto_cipher_new(algo, mode, spec->key,
-                                             spec->key_bytes, NULL);
-        if (!session->cipher) {
-            goto fail;
-        }
+    if (spec->cipher && set_cipher(session, spec) < 0) {
+        goto fail;
     }
     if (spec->mac && (!find_hash(spec->mac->id, &session->hash) ||
                       (spec->mac->keyed && set_mac_key(session, spec) < 0))) {
@@ -212,6 +221,10 @@ static int backend_cipher(void *opaque, const struct vcd_op *op)
     QCryptoSession *session = opaque;
     const struct vcd_algorithm *algorithm = session->cipher_algorithm;
 
+    if (!session->cipher) {
+        memmove(op->dst, op->src, op->len);
+        return 0;
+    }
     if (op->iv && qcrypto_cipher_setiv(session->cipher, op->iv,
                                        algorithm->iv_bytes, NULL) < 0) {
         return -EIO;

@@ -562,10 +562,7 @@ static uint64_t virtio_cryptodev_get_features(VirtIODevice *vdev,
 {
     VirtIOCryptodev *s = VIRTIO_CRYPTODEV(vdev);
 
-    if (s->conf.num_queues > 1) {
-        virtio_add_feature(&features, VIRTIO_CRYPTODEV_F_MQ);
-    }
-    return features;
+    return features | vcd_device_features(s->core);
 }
 
 static void virtio_cryptodev_get_config(VirtIODevice *vdev, uint8_t *data)
@@ -600,7 +597,7 @@ static bool choose_backend(VirtIOCryptodev *s, Error **errp)
                    wish);
         return false;
     }
-    error = vcd_cryptodev_probe(s->conf.path);
+    error = vcd_cryptodev_probe(s->conf.path, &s->without);
     if (!error) {
         s->backend = &vcd_backend_cryptodev;
     } else if (!strcmp(wish, "cryptodev")) {
@@ -632,6 +629,7 @@ static bool core_init(VirtIOCryptodev *s, Error **errp)
         .inline_ns = s->io_ctx ? INLINE_IOTHREAD_NS : INLINE_MAIN_NS,
         .inline_alone_ns = s->io_ctx ? INLINE_IOTHREAD_ALONE_NS :
                                        INLINE_MAIN_NS,
+        .without = s->without,
     };
     const char *wrong = vcd_config_error(&config);
 

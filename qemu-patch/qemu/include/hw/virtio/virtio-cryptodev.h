@@ -50,6 +50,8 @@ struct VirtIOCryptodev {
 
     VirtIOCryptodevConf conf;
     const struct vcd_backend *backend;
+    /* Feature bits that the backend's host lacks */
+    uint64_t without;
     struct vcd_device *core;
     VirtIOCryptodevQueue *queues;
     AioContext **io_ctx;
