@@ -12,12 +12,18 @@
 
 #define O_RDWR 2
 #define O_CLOEXEC 02000000
+#define PROT_READ_WRITE 3
+#define MAP_SHARED 1
+#define MADV_POPULATE_WRITE 23
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SHIM_USES_LIBC)
 
 #define SYS_open 2
 #define SYS_close 3
+#define SYS_mmap 9
+#define SYS_munmap 11
 #define SYS_ioctl 16
+#define SYS_madvise 28
 
 static long syscall3(long number, long a, long b, long c)
 {
@@ -30,12 +36,21 @@ static long syscall3(long number, long a, long b, long c)
 	return result;
 }
 
-void shim_bind(void *open_fn, void *close_fn, void *ioctl_fn, void *errno_fn)
+/* TinyCC knows no names for the registers of the last three, and puts them nowhere by itself. */
+static long syscall6(long number, long a, long b, long c, long d, long e, long f)
 {
-	(void)open_fn;
-	(void)close_fn;
-	(void)ioctl_fn;
-	(void)errno_fn;
+	long result;
+
+	__asm__ volatile("movq %5, %%r10\n\tmovq %6, %%r8\n\tmovq %7, %%r9\n\tsyscall"
+			 : "=a"(result)
+			 : "0"(number), "D"(a), "S"(b), "d"(c), "m"(d), "m"(e), "m"(f)
+			 : "rcx", "r8", "r9", "r10", "r11", "memory");
+	return result;
+}
+
+void shim_bind(void **functions)
+{
+	(void)functions;
 }
 
 static long do_open(const char *path, int flags)
@@ -53,24 +68,46 @@ static long do_ioctl(int fd, unsigned long request, void *argument)
 	return syscall3(SYS_ioctl, fd, (long)request, (long)argument);
 }
 
+static long do_mmap(unsigned long bytes, int fd)
+{
+	return syscall6(SYS_mmap, 0, (long)bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+}
+
+static long do_munmap(unsigned long at, unsigned long bytes)
+{
+	return syscall3(SYS_munmap, (long)at, (long)bytes, 0);
+}
+
+static long do_madvise(unsigned long at, unsigned long bytes, int advice)
+{
+	return syscall3(SYS_madvise, (long)at, (long)bytes, advice);
+}
+
 #else /* TinyCC has no inline assembly here: libc's own functions are handed in. */
 
 static int (*libc_open)(const char *, int, ...);
 static int (*libc_close)(int);
 static int (*libc_ioctl)(int, unsigned long, ...);
+static void *(*libc_mmap)(void *, unsigned long, int, int, int, long);
+static int (*libc_munmap)(void *, unsigned long);
+static int (*libc_madvise)(void *, unsigned long, int);
 static int *(*libc_errno)(void);
 
-void shim_bind(void *open_fn, void *close_fn, void *ioctl_fn, void *errno_fn)
+/* In the order in which shim.ts names them. */
+void shim_bind(void **functions)
 {
-	libc_open = open_fn;
-	libc_close = close_fn;
-	libc_ioctl = ioctl_fn;
-	libc_errno = errno_fn;
+	libc_open = functions[0];
+	libc_close = functions[1];
+	libc_ioctl = functions[2];
+	libc_mmap = functions[3];
+	libc_munmap = functions[4];
+	libc_madvise = functions[5];
+	libc_errno = functions[6];
 }
 
-static long outcome(int result)
+static long outcome(long result)
 {
-	return result < 0 ? -*libc_errno() : result;
+	return result == -1 ? -*libc_errno() : result;
 }
 
 static long do_open(const char *path, int flags)
@@ -86,6 +123,21 @@ static long do_close(int fd)
 static long do_ioctl(int fd, unsigned long request, void *argument)
 {
 	return outcome(libc_ioctl(fd, request, argument));
+}
+
+static long do_mmap(unsigned long bytes, int fd)
+{
+	return outcome((long)libc_mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED, fd, 0));
+}
+
+static long do_munmap(unsigned long at, unsigned long bytes)
+{
+	return outcome(libc_munmap((void *)at, bytes));
+}
+
+static long do_madvise(unsigned long at, unsigned long bytes, int advice)
+{
+	return outcome(libc_madvise((void *)at, bytes, advice));
 }
 
 #endif
@@ -107,6 +159,32 @@ int shim_open(const char *path)
 int shim_close(int fd)
 {
 	return do_close(fd);
+}
+
+/*
+ * Maps memory of the open device; where it lies goes to *at. All of it is touched on the way, by the
+ * kernel: memory that is not there, as behind the end of a file, is an error then and no SIGBUS.
+ */
+int shim_map(int fd, u32 bytes, unsigned long *at)
+{
+	long where = do_mmap(bytes, fd);
+	long result;
+
+	if (where < 0)
+		return where;
+	result = do_madvise(where, bytes, MADV_POPULATE_WRITE);
+	if (result < 0) {
+		do_munmap(where, bytes);
+		return result;
+	}
+	*at = where;
+	return 0;
+}
+
+/* Gives it back. Nothing may be left that could still touch it. */
+int shim_unmap(unsigned long at, u32 bytes)
+{
+	return do_munmap(at, bytes);
 }
 
 static int make_session(int fd, struct session_op *session, u32 *ses)

@@ -1,12 +1,13 @@
 /** ./chat-client: joins a room whose relay cannot read it. */
 import { runProgram } from "./cli/program.ts";
 import { chatCommand, subCommands } from "./client/command.ts";
+import { CHOICES } from "./crypto/choose.ts";
 import { VERSION } from "./version.ts";
 
 await runProgram({
   name: "chat-client",
   version: VERSION,
-  main: chatCommand,
+  main: chatCommand(CHOICES),
   subCommands,
   examples: [
     "  chat-client keygen                     make a room key",

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { CryptodevBackend } from "../src/crypto/cryptodev.ts";
-import { selfTest } from "../src/crypto/selftest.ts";
+import { agree, selfTest } from "../src/crypto/selftest.ts";
 import { loadShim } from "../src/crypto/shim.ts";
 import { software } from "../src/crypto/software.ts";
 import { ROOT } from "../src/setup/build.ts";
@@ -12,7 +12,7 @@ import {
   CLIENT,
   client,
   joined,
-  type Program,
+  joinedWith,
   RelayProcess,
   Scratch,
   until,
@@ -33,6 +33,9 @@ afterAll(async () => {
   await relay.stop();
   scratch.remove();
 });
+
+/** chat-client where software is slow by its clock, so that auto takes the fixture. */
+const SLOW_CLIENT = [process.execPath, join(ROOT, "test/fixtures/client-slow-software.ts")];
 
 const withDevice = noDevice === undefined ? test : leftOut(noDevice);
 
@@ -107,6 +110,8 @@ describe("a device", () => {
         expect(Buffer.compare(m, n)).toBe(0);
         hard.decrypt(x, 19, length, 3);
         expect(Buffer.compare(x, original)).toBe(0);
+        // As whole messages, for which memory would be mapped: there is none behind this file's end.
+        expect(agree(hard, soft, length)).toBe(true);
       }
       hard.close();
       expect(device.counts.session).toBe(device.counts.end);
@@ -166,15 +171,33 @@ describe("a device", () => {
     },
   );
 
+  withDevice("that is slower than this processor is not used by auto, which says so", async () => {
+    const device = await CryptoDevice.start(scratch, "slow");
+    await device.asDevCrypto(async () => {
+      const ann = client(relay.port, key);
+      const asked = client(relay.port, key, "--crypto", "/dev/crypto");
+      for (const one of [ann, asked]) {
+        one.end("hello\n");
+        expect(await one.exited()).toBe(0);
+      }
+      expect(ann.stderr).toMatch(
+        /encryption: software \(node:crypto\): \/dev\/crypto \(.*-fixture\) (is not a tenth as fast|is 0\.\d times as fast at best|takes too long to be measured)\n/,
+      );
+      expect(asked.stderr).toMatch(/encryption: \/dev\/crypto \(.*-fixture\), as asked\n/);
+    });
+    expect(device.counts.session).toBe(device.counts.end);
+    await device.stop();
+  });
+
   withDevice(
     "that is unplugged in mid-chat: auto goes on in software, says so, and loses nothing",
     async () => {
       const device = await CryptoDevice.start(scratch, "unplugged");
       const bob = await joined(relay.port, key, "bob", "--crypto", "software");
       await device.asDevCrypto(async () => {
-        const ann: Program = await joined(relay.port, key, "ann");
-        expect(ann.event("crypto")?.text).toBe(
-          "/dev/crypto (cbc-aes-fixture, hmac-sha512-fixture): it passed its self-test",
+        const ann = await joinedWith(SLOW_CLIENT, relay.port, key, "ann");
+        expect(ann.event("crypto")?.text).toMatch(
+          /^\/dev\/crypto \(cbc-aes-fixture, hmac-sha512-fixture\): .* times as fast as software$/,
         );
         ann.write("with the device\n");
         await until("the first line", () => bob.texts().length === 1);

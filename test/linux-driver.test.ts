@@ -1,6 +1,14 @@
 /** The guest driver as a piece of the kernel: how it is built, and what becomes of it when its device changes. */
 import { afterAll, beforeAll, describe, expect } from "bun:test";
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { ROOT } from "../src/setup/build.ts";
 import { CryptoDevice, noDevice } from "./support/crypto-device.ts";
@@ -46,9 +54,11 @@ describe("the source", () => {
     // ask for its version, which checkpatch would have in no file of the kernel's.
     const program = join(CACHE, "qemu-src/roms/u-boot/scripts/checkpatch.pl");
     const ignored = "--ignore=LINUX_VERSION_CODE,CONSTANT_COMPARISON";
-    const files = readdirSync(join(ROOT, "linux-driver"))
-      .filter((file) => /\.[ch]$/.test(file))
-      .map((file) => join(ROOT, "linux-driver", file));
+    const files = ["linux-driver", "linux-driver/include/crypto"].flatMap((folder) =>
+      readdirSync(join(ROOT, folder))
+        .filter((file) => /\.[ch]$/.test(file))
+        .map((file) => join(ROOT, folder, file)),
+    );
     const options = ["--no-tree", "--strict", "--max-line-length=100", ignored, "--file"];
     expect(run(["perl", program, ...options, ...files])).not.toMatch(/^(ERROR|WARNING|CHECK):/m);
   });
@@ -66,8 +76,19 @@ describe("the source", () => {
     const aliases = readFileSync(join(scratch.path, "root/lib/modules", release, "modules.alias"));
     expect(aliases.toString()).toMatch(/^alias virtio:d0000003Fv\* virtio_cryptodev$/m);
     expect(aliases.toString()).toMatch(/^alias virtio:d00000026v\* virtio_cryptodev$/m);
-    makeDriver(folder, headers, "uninstall", `INSTALL_MOD_PATH=${scratch.path}/root`);
+    const header = join(scratch.path, "root/usr/include/crypto/cryptodev.h");
+    const ours = readFileSync(join(ROOT, "linux-driver/include/crypto/cryptodev.h"), "utf8");
+    expect(readFileSync(header, "utf8")).toBe(ours);
+    const uninstall = () =>
+      makeDriver(folder, headers, "uninstall", `INSTALL_MOD_PATH=${scratch.path}/root`);
+    uninstall();
     expect(run(["find", `${scratch.path}/root`, "-name", "virtio_cryptodev.ko*"])).toBe("");
+    expect(existsSync(header)).toBe(false);
+    // Another /dev/crypto's header of that name stays, and as it is.
+    writeFileSync(header, "/* another */\n");
+    makeDriver(folder, headers, "install-header", `INSTALL_MOD_PATH=${scratch.path}/root`);
+    uninstall();
+    expect(readFileSync(header, "utf8")).toBe("/* another */\n");
   });
 
   vmTest("without headers make names the package; DKMS gets sources and nothing else", async () => {
@@ -85,9 +106,15 @@ describe("the source", () => {
       `DESTDIR=${scratch.path}/dkms`,
     ]);
     const [source = ""] = readdirSync(join(scratch.path, "dkms/usr/src"));
-    const files = readdirSync(join(scratch.path, "dkms/usr/src", source));
+    const files = readdirSync(join(scratch.path, "dkms/usr/src", source), {
+      recursive: true,
+      withFileTypes: true,
+    })
+      .filter((entry) => entry.isFile())
+      .map((entry) => entry.name);
     expect(source).toMatch(/^virtio-cryptodev-\d+\.\d+\.\d+$/);
     expect(files).toContain("dkms.conf");
+    expect(files).toContain("cryptodev.h");
     expect(files.filter((file) => !/\.([ch]|conf)$|^(Kbuild|Makefile)$/.test(file))).toEqual([]);
   });
 });
@@ -287,12 +314,16 @@ describe("with devices that come and go", () => {
     expect(await status()).toContain("suspended");
     await machine.qmp("system_wakeup");
     await until("the machine to wake", () => machine.console.includes("woken"), 60_000);
-    await until("the agent", () => {
-      return machine.run("echo awake", 3000).then(
-        () => true,
-        () => false,
-      );
-    }, 60_000);
+    await until(
+      "the agent",
+      () => {
+        return machine.run("echo awake", 3000).then(
+          () => true,
+          () => false,
+        );
+      },
+      60_000,
+    );
     await machine.run(`printf '${CRYPT}\\nclose 3\\n' > /tmp/calls; sleep 1`);
     expect((await machine.run("cat /tmp/answers")).output).toBe("ok 3\nok 1\nerror 19\nok\n");
     expect(await tool.calls(KNOWN)).toEqual(ANSWERS);

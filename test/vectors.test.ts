@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { argon2Sync } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Primitives } from "../src/crypto/backend.ts";
 import vector from "../src/crypto/rfc7518-b3.json" with { type: "json" };
 import { selfTest } from "../src/crypto/selftest.ts";
 import { software } from "../src/crypto/software.ts";
@@ -55,14 +56,18 @@ describe("RFC 7518 appendix B.3", () => {
       ...software,
       open: (encryptionKey: Uint8Array, macKey: Uint8Array) => {
         const keys = software.open(encryptionKey, macKey);
-        return {
+        const wrongMac: Primitives = {
           encrypt: keys.encrypt.bind(keys),
           decrypt: keys.decrypt.bind(keys),
-          close: keys.close.bind(keys),
           mac: (buffer: Uint8Array, at: number, length: number, digest: Uint8Array) => {
             keys.mac(buffer, at, length, digest);
             digest[0] = (digest[0] as number) ^ 1;
           },
+        };
+        return {
+          seal: seal.bind(undefined, wrongMac),
+          open: open.bind(undefined, wrongMac),
+          close: keys.close.bind(keys),
         };
       },
     };

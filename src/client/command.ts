@@ -5,7 +5,7 @@ import { defaultKeyFile, newRoomKey, readKeyFile, writeKeyFile } from "../cli/ke
 import { type Command, defineCommand } from "../cli/program.ts";
 import { DEFAULT_PORT, type Endpoint, endpoint, wholeNumber } from "../cli/values.ts";
 import { DeviceError } from "../crypto/backend.ts";
-import { type Chosen, chooseBackend } from "../crypto/choose.ts";
+import { type Choices, type Chosen, chooseBackend } from "../crypto/choose.ts";
 import { fingerprint, passphraseKey, roomId } from "../protocol/keys.ts";
 import { VERSION } from "../version.ts";
 import { Chat } from "./chat.ts";
@@ -109,98 +109,101 @@ const tlsArg = {
   description: "The relay speaks TLS, so that the network sees less",
 } as const;
 
-export const chatCommand = defineCommand(
-  {
-    name: "chat-client",
-    version: VERSION,
-    description: "Joins an encrypted group chat",
-  },
-  {
-    host: positional,
-    nick: { type: "string", description: "What the others call you (Default: your user name)" },
-    ...keyArgs,
-    tls: tlsArg,
-    "tls-ca": {
-      type: "string",
-      valueHint: "path",
-      description: "Certificates (PEM) that the relay's must come from; implies --tls",
+/** @param choices what --crypto has to choose from */
+export const chatCommand = (choices: Choices) =>
+  defineCommand(
+    {
+      name: "chat-client",
+      version: VERSION,
+      description: "Joins an encrypted group chat",
     },
-    "access-file": {
-      type: "string",
-      valueHint: "path",
-      description: "Access key of a relay that is not open to everybody",
+    {
+      host: positional,
+      nick: { type: "string", description: "What the others call you (Default: your user name)" },
+      ...keyArgs,
+      tls: tlsArg,
+      "tls-ca": {
+        type: "string",
+        valueHint: "path",
+        description: "Certificates (PEM) that the relay's must come from; implies --tls",
+      },
+      "access-file": {
+        type: "string",
+        valueHint: "path",
+        description: "Access key of a relay that is not open to everybody",
+      },
+      crypto: {
+        type: "string",
+        valueHint: "auto|software|PATH",
+        description:
+          "Where the cipher runs: in /dev/crypto for the sizes for which it is faster, in software, or in that device",
+        default: "auto",
+      },
+      history: {
+        type: "string",
+        valueHint: "n",
+        description: `Earlier entries wanted (Default: ${HISTORY_ON_TERMINAL} on a terminal, 0 in a pipe)`,
+      },
+      json: {
+        type: "boolean",
+        description: "In a pipe: one JSON object a line for all that happens",
+      },
+      listen: { type: "boolean", description: "In a pipe: go on receiving when stdin ends" },
+      timeout: {
+        type: "string",
+        valueHint: "s",
+        description:
+          "Seconds without a connection until giving up (Default: never on a terminal, 10 in a pipe)",
+      },
+      quiet: { type: "boolean", description: "In a pipe: no news of the connection on stderr" },
     },
-    crypto: {
-      type: "string",
-      valueHint: "auto|software|PATH",
-      description: "Where the cipher runs: /dev/crypto if there is one, in software, or a device",
-      default: "auto",
+    async (args) => {
+      const target = where(args.host);
+      const room = checkedRoom(args.room);
+      const nick = checkedNick(args.nick ?? userName());
+      const onTerminal =
+        process.stdin.isTTY === true && process.stdout.isTTY === true && !args.json && !args.listen;
+      const history = wholeNumber(
+        "history",
+        args.history ?? String(onTerminal ? HISTORY_ON_TERMINAL : 0),
+        0,
+        1e6,
+      );
+      const seconds = args.timeout ?? (onTerminal ? undefined : "10");
+      const patienceMs =
+        seconds === undefined
+          ? Number.POSITIVE_INFINITY
+          : wholeNumber("timeout", seconds, 0, 1e6) * 1000;
+      const tls = tlsOptions(args.tls, args["tls-ca"]);
+      const accessKey = accessKeyOf(args["access-file"], target, tls);
+      const roomKey = await roomKeyOf({ ...args, room });
+      const ui = onTerminal
+        ? new TerminalUi()
+        : new PipeUi({
+            format: args.json ? "json" : "text",
+            atEnd: args.listen ? "listen" : "leave",
+            asides: args.quiet ? "hidden" : "shown",
+            room,
+          });
+      const onEvent = (event: ChatEvent) => ui.onEvent(event);
+      const { backend, reason } = openBackend(args.crypto, choices, onEvent);
+      onEvent({ type: "crypto", text: reason });
+      const id = roomId(roomKey, room);
+      const chat = new Chat({
+        endpoint: target,
+        roomKey,
+        roomId: id,
+        nick,
+        backend,
+        tls,
+        accessKey,
+        history,
+        patienceMs,
+        onEvent,
+      });
+      await leaveWith(await ui.run(chat), roomKey);
     },
-    history: {
-      type: "string",
-      valueHint: "n",
-      description: `Earlier entries wanted (Default: ${HISTORY_ON_TERMINAL} on a terminal, 0 in a pipe)`,
-    },
-    json: {
-      type: "boolean",
-      description: "In a pipe: one JSON object a line for all that happens",
-    },
-    listen: { type: "boolean", description: "In a pipe: go on receiving when stdin ends" },
-    timeout: {
-      type: "string",
-      valueHint: "s",
-      description:
-        "Seconds without a connection until giving up (Default: never on a terminal, 10 in a pipe)",
-    },
-    quiet: { type: "boolean", description: "In a pipe: no news of the connection on stderr" },
-  },
-  async (args) => {
-    const target = where(args.host);
-    const room = checkedRoom(args.room);
-    const nick = checkedNick(args.nick ?? userName());
-    const onTerminal =
-      process.stdin.isTTY === true && process.stdout.isTTY === true && !args.json && !args.listen;
-    const history = wholeNumber(
-      "history",
-      args.history ?? String(onTerminal ? HISTORY_ON_TERMINAL : 0),
-      0,
-      1e6,
-    );
-    const seconds = args.timeout ?? (onTerminal ? undefined : "10");
-    const patienceMs =
-      seconds === undefined
-        ? Number.POSITIVE_INFINITY
-        : wholeNumber("timeout", seconds, 0, 1e6) * 1000;
-    const tls = tlsOptions(args.tls, args["tls-ca"]);
-    const accessKey = accessKeyOf(args["access-file"], target, tls);
-    const roomKey = await roomKeyOf({ ...args, room });
-    const ui = onTerminal
-      ? new TerminalUi()
-      : new PipeUi({
-          format: args.json ? "json" : "text",
-          atEnd: args.listen ? "listen" : "leave",
-          asides: args.quiet ? "hidden" : "shown",
-          room,
-        });
-    const onEvent = (event: ChatEvent) => ui.onEvent(event);
-    const { backend, reason } = openBackend(args.crypto, onEvent);
-    onEvent({ type: "crypto", text: reason });
-    const id = roomId(roomKey, room);
-    const chat = new Chat({
-      endpoint: target,
-      roomKey,
-      roomId: id,
-      nick,
-      backend,
-      tls,
-      accessKey,
-      history,
-      patienceMs,
-      onEvent,
-    });
-    await leaveWith(await ui.run(chat), roomKey);
-  },
-);
+  );
 
 function tlsOptions(tls: boolean | undefined, ca: string | undefined): TlsOptions | undefined {
   if (ca === undefined) return tls ? {} : undefined;
@@ -225,11 +228,11 @@ function accessKeyOf(path: string | undefined, target: Endpoint, tls: TlsOptions
   return readKeyFile(path, "ask the relay's owner for it");
 }
 
-function openBackend(wish: string, onEvent: (event: ChatEvent) => void): Chosen {
+function openBackend(wish: string, choices: Choices, onEvent: (event: ChatEvent) => void): Chosen {
+  const onFallback = (why: string) =>
+    onEvent({ type: "warning", warning: "fallback", text: `${why}; going on in software` });
   try {
-    return chooseBackend(wish, (why) =>
-      onEvent({ type: "warning", warning: "fallback", text: `${why}; going on in software` }),
-    );
+    return chooseBackend(wish, onFallback, choices);
   } catch (error) {
     if (error instanceof DeviceError) {
       throw new ExitError(EXIT.IOERR, `${error.message} (--crypto auto goes on without)`);

@@ -122,11 +122,13 @@ export class HistoryReader implements LinkHandler {
 
   #finish(): void {
     this.#link.close();
+    this.#opening.close();
     this.#done.resolve({ messages: this.#found, refused: this.#refused });
   }
 
   #fail(why: string): void {
     this.#link.close();
+    this.#opening.close();
     this.#done.reject(new Error(why));
   }
 }

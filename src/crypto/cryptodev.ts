@@ -1,10 +1,22 @@
 /**
  * The backend that has a /dev/crypto node do the work: one cipher session and one MAC session for
- * each key pair, one ioctl for each operation.
+ * each key pair, one ioctl for each operation. Where the device gives memory by mmap(), messages of
+ * some size are worked on there, and the kernel copies nothing.
  */
+import { type Pointer, toArrayBuffer } from "bun:ffi";
 import { constants } from "node:os";
-import { type Backend, DeviceError, type KeyPair } from "./backend.ts";
+import { type Backend, DeviceError, type KeyPair, type Primitives } from "./backend.ts";
 import { loadShim, type Shim, textOf } from "./shim.ts";
+import {
+  ciphertextBetween,
+  ciphertextBytes,
+  IV_BYTES,
+  open,
+  openIn,
+  seal,
+  sealIn,
+  TAG_BYTES,
+} from "./suite.ts";
 
 /** Algorithm numbers of the cryptodev ABI. */
 const CRYPTO_AES_CBC = 11;
@@ -12,6 +24,13 @@ const CRYPTO_SHA2_512_HMAC = 20;
 const ENCRYPT = 0;
 const DECRYPT = 1;
 const NAME_BYTES = 64;
+
+/** Bytes that are mapped, more than any message with its associated data. */
+const MAPPED_BYTES = 65_536;
+/** Bytes of IV and tag. */
+const SUITE_BYTES = IV_BYTES + TAG_BYTES;
+/** For shorter ciphertexts, in bytes, it makes no difference (docs/performance.md). */
+const MAPPED_FROM = 16_384;
 
 const ERRNO_NAMES = new Map<number, string>(
   Object.entries(constants.errno).map(([name, value]) => [value, name]),
@@ -36,7 +55,7 @@ function check(path: string, call: string, result: number): number {
   throw new DeviceError(`${path}: ${call} failed with ${name}${hint}`);
 }
 
-class DeviceKeys implements KeyPair {
+class DeviceKeys implements KeyPair, Primitives {
   readonly #device: CryptodevBackend;
   readonly #cipher: number;
   readonly #mac: number;
@@ -45,6 +64,20 @@ class DeviceKeys implements KeyPair {
     this.#device = device;
     this.#cipher = cipher;
     this.#mac = mac;
+  }
+
+  seal(buffer: Uint8Array, adAt: number, ivAt: number, plaintextBytes: number): number {
+    const work = this.#device.workspace(ciphertextBytes(plaintextBytes), ivAt - adAt);
+    return work === undefined
+      ? seal(this, buffer, adAt, ivAt, plaintextBytes)
+      : sealIn(work, this, buffer, adAt, ivAt, plaintextBytes);
+  }
+
+  open(buffer: Uint8Array, adAt: number, ivAt: number, end: number): number {
+    const work = this.#device.workspace(ciphertextBetween(ivAt, end), ivAt - adAt);
+    return work === undefined
+      ? open(this, buffer, adAt, ivAt, end)
+      : openIn(work, this, buffer, adAt, ivAt, end);
   }
 
   encrypt(buffer: Uint8Array, at: number, length: number, ivAt: number): void {
@@ -70,11 +103,14 @@ export class CryptodevBackend implements Backend {
   readonly #shim: Shim;
   #fd: number;
   #drivers = "";
+  /** Memory of the device's; undefined until it is wanted, null where the device has none. */
+  #mapped: Uint8Array | undefined | null;
+  readonly #mappedAt = new BigUint64Array(1);
 
   /** Opens the device. @throws DeviceError */
-  constructor(path: string) {
+  constructor(path: string, shim = loadShim()) {
     this.path = path;
-    this.#shim = loadShim();
+    this.#shim = shim;
     this.#fd = check(path, "open", this.#shim.shim_open(Buffer.from(`${path}\0`)));
   }
 
@@ -82,7 +118,7 @@ export class CryptodevBackend implements Backend {
     return this.#drivers === "" ? this.path : `${this.path} (${this.#drivers})`;
   }
 
-  open(encryptionKey: Uint8Array, macKey: Uint8Array): KeyPair {
+  open(encryptionKey: Uint8Array, macKey: Uint8Array): DeviceKeys {
     const cipher = this.#session("cipher", encryptionKey);
     try {
       const mac = this.#session("mac", macKey);
@@ -140,8 +176,38 @@ export class CryptodevBackend implements Backend {
     if (this.#fd >= 0) this.#shim.shim_end_session(this.#fd, session);
   }
 
+  /**
+   * Where to work on a message with so many bytes of ciphertext and associated data: undefined for
+   * where it lies. The device can write there at any time, and may do so out of turn; and it is gone
+   * after close(), so it is for the length of one call.
+   */
+  workspace(ciphertext: number, associated: number): Uint8Array | undefined {
+    const all = associated + ciphertext + SUITE_BYTES;
+    if (ciphertext < MAPPED_FROM || all > MAPPED_BYTES) return undefined;
+    if (this.#mapped === undefined) this.#mapped = this.#map();
+    return this.#mapped ?? undefined;
+  }
+
+  /** What does not work is no error: the kernel then copies, as for devices without mmap(). */
+  #map(): Uint8Array | null {
+    if (this.#fd < 0 || this.#shim.shim_map(this.#fd, MAPPED_BYTES, this.#mappedAt) < 0)
+      return null;
+    const at = Number(this.#mappedAt[0]) as Pointer;
+    return new Uint8Array(toArrayBuffer(at, 0, MAPPED_BYTES));
+  }
+
+  /** Nobody but one call at a time of this class has the view, so none is left to be used. */
+  #unmap(): void {
+    const view = this.#mapped;
+    this.#mapped = null;
+    if (view === undefined || view === null) return;
+    view.fill(0);
+    this.#shim.shim_unmap(this.#mappedAt[0] as bigint, MAPPED_BYTES);
+  }
+
   /** Closes the device, which ends every session and lets the kernel zero the keys. */
   close(): void {
+    this.#unmap();
     if (this.#fd >= 0) this.#shim.shim_close(this.#fd);
     this.#fd = -1;
   }

@@ -1,5 +1,6 @@
 /** A device while it works, software from its first failure on. */
 import { type Backend, DeviceError, type KeyPair } from "./backend.ts";
+import { IV_BYTES } from "./suite.ts";
 
 /** Longest input that is kept aside to be done again, in bytes; grows when needed. */
 const SPARE_BYTES = 4096;
@@ -25,6 +26,11 @@ export class FallbackBackend implements Backend {
     return this.#current;
   }
 
+  /** Whether there is something to go over to yet. */
+  get mayFail(): boolean {
+    return this.#current !== this.#second;
+  }
+
   open(encryptionKey: Uint8Array, macKey: Uint8Array): KeyPair {
     return new FallbackKeys(this, encryptionKey, macKey);
   }
@@ -33,24 +39,20 @@ export class FallbackBackend implements Backend {
     this.#current.close();
   }
 
-  /** Runs `operation`, once more after going over to the second backend if the first fails. */
-  attempt(operation: () => void): void {
-    try {
-      operation();
-    } catch (error) {
-      if (!(error instanceof DeviceError) || this.#current === this.#second) throw error;
-      this.#current.close();
-      this.#current = this.#second;
-      this.#onFallback(error.message);
-      operation();
-    }
+  /** Goes over to the second backend after `error` of the first. @throws `error` where it is no such */
+  giveUp(error: unknown): void {
+    if (!(error instanceof DeviceError) || !this.mayFail) throw error;
+    this.#current.close();
+    this.#current = this.#second;
+    this.#onFallback(error.message);
   }
 
-  /** A copy of bytes that an operation may half overwrite before it fails. */
-  keep(buffer: Uint8Array, at: number, length: number): Uint8Array {
+  /** A copy of bytes that a device may half overwrite before it fails. */
+  keep(buffer: Uint8Array, from: number, to: number): Uint8Array {
+    const length = to - from;
     if (this.#spare.length < length) this.#spare = new Uint8Array(length * 2);
-    this.#spare.set(buffer.subarray(at, at + length));
-    return this.#spare;
+    this.#spare.set(buffer.subarray(from, to));
+    return this.#spare.subarray(0, length);
   }
 }
 
@@ -65,38 +67,48 @@ class FallbackKeys implements KeyPair {
     this.#owner = owner;
     this.#encryptionKey = Uint8Array.from(encryptionKey);
     this.#macKey = Uint8Array.from(macKey);
-    owner.attempt(() => this.#ready());
+    this.#ready();
   }
 
-  /** The keys in the backend that is in use now. */
+  /** The keys in the backend that is in use now, or in the second where the first has none. */
   #ready(): KeyPair {
     const backend = this.#owner.current;
-    if (this.#keys === undefined || this.#backend !== backend) {
+    if (this.#keys !== undefined && this.#backend === backend) return this.#keys;
+    try {
       this.#keys = backend.open(this.#encryptionKey, this.#macKey);
       this.#backend = backend;
+      return this.#keys;
+    } catch (error) {
+      this.#owner.giveUp(error);
+      return this.#ready();
     }
-    return this.#keys;
   }
 
-  encrypt(buffer: Uint8Array, at: number, length: number, ivAt: number): void {
-    this.#inPlace(buffer, at, length, () => this.#ready().encrypt(buffer, at, length, ivAt));
+  seal(buffer: Uint8Array, adAt: number, ivAt: number, plaintextBytes: number): number {
+    const keys = this.#ready();
+    if (!this.#owner.mayFail) return keys.seal(buffer, adAt, ivAt, plaintextBytes);
+    const at = ivAt + IV_BYTES;
+    const before = this.#owner.keep(buffer, at, at + plaintextBytes);
+    try {
+      return keys.seal(buffer, adAt, ivAt, plaintextBytes);
+    } catch (error) {
+      this.#owner.giveUp(error);
+      buffer.set(before, at);
+      return this.#ready().seal(buffer, adAt, ivAt, plaintextBytes);
+    }
   }
 
-  decrypt(buffer: Uint8Array, at: number, length: number, ivAt: number): void {
-    this.#inPlace(buffer, at, length, () => this.#ready().decrypt(buffer, at, length, ivAt));
-  }
-
-  #inPlace(buffer: Uint8Array, at: number, length: number, operation: () => void): void {
-    const before = this.#owner.keep(buffer, at, length);
-    let tries = 0;
-    this.#owner.attempt(() => {
-      if (tries++ > 0) buffer.set(before.subarray(0, length), at);
-      operation();
-    });
-  }
-
-  mac(buffer: Uint8Array, at: number, length: number, digest: Uint8Array): void {
-    this.#owner.attempt(() => this.#ready().mac(buffer, at, length, digest));
+  open(buffer: Uint8Array, adAt: number, ivAt: number, end: number): number {
+    const keys = this.#ready();
+    if (!this.#owner.mayFail) return keys.open(buffer, adAt, ivAt, end);
+    const before = this.#owner.keep(buffer, ivAt, end);
+    try {
+      return keys.open(buffer, adAt, ivAt, end);
+    } catch (error) {
+      this.#owner.giveUp(error);
+      buffer.set(before, ivAt);
+      return this.#ready().open(buffer, adAt, ivAt, end);
+    }
   }
 
   close(): void {

@@ -6,17 +6,19 @@
  * libc to link; the shim needs none.
  */
 
-import { cc, dlopen, FFIType, type Pointer } from "bun:ffi";
+import { cc, dlopen, FFIType } from "bun:ffi";
 import { writeSync } from "node:fs";
 import shimSource from "../../cshim/cryptodev.c" with { type: "text" };
 import abi from "../../cshim/cryptodev_abi.h" with { type: "text" };
 
-const { i32, u32, ptr } = FFIType;
+const { i32, u32, u64, ptr } = FFIType;
 
 const SYMBOLS = {
-  shim_bind: { args: [ptr, ptr, ptr, ptr], returns: FFIType.void },
+  shim_bind: { args: [ptr], returns: FFIType.void },
   shim_open: { args: [ptr], returns: i32 },
   shim_close: { args: [i32], returns: i32 },
+  shim_map: { args: [i32, u32, ptr], returns: i32 },
+  shim_unmap: { args: [u64, u32], returns: i32 },
   shim_cipher_session: { args: [i32, u32, ptr, u32, ptr], returns: i32 },
   shim_mac_session: { args: [i32, u32, ptr, u32, ptr], returns: i32 },
   shim_end_session: { args: [i32, u32], returns: i32 },
@@ -56,8 +58,7 @@ function compile() {
     flags: ["-nostdlib"],
   });
   if (process.arch !== "x64") {
-    const [open = null, close = null, ioctl = null, errno = null] = libcFunctions();
-    symbols.shim_bind(open, close, ioctl, errno);
+    symbols.shim_bind(libcFunctions());
   }
   return symbols;
 }
@@ -79,13 +80,15 @@ function openLibc() {
 /** The loader's handle for everything that is loaded. */
 const RTLD_DEFAULT = null;
 
-/** Where the shim can make no system calls of its own, it gets libc's functions. */
-function libcFunctions(): (Pointer | bigint)[] {
+/** What the shim calls where it can make no system calls of its own, in the order that it knows. */
+const LIBC_FUNCTIONS = ["open", "close", "ioctl", "mmap", "munmap", "madvise", "__errno_location"];
+
+function libcFunctions(): BigUint64Array {
   const loader = dlopen("libc.so.6", { dlsym: { args: [ptr, ptr], returns: ptr } });
-  return ["open", "close", "ioctl", "__errno_location"].map((name) => {
+  return BigUint64Array.from(LIBC_FUNCTIONS, (name) => {
     const address = loader.symbols.dlsym(RTLD_DEFAULT, Buffer.from(`${name}\0`));
     if (address === null) throw new Error(`the C library has no ${name}`);
-    return address;
+    return BigInt(address);
   });
 }
 

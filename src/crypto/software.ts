@@ -1,14 +1,23 @@
 /** The backend that is always there: node:crypto, which is BoringSSL in Bun. */
 import { createCipheriv, createDecipheriv, createHmac } from "node:crypto";
-import { type Backend, BLOCK_BYTES, type KeyPair } from "./backend.ts";
+import { type Backend, BLOCK_BYTES, type KeyPair, type Primitives } from "./backend.ts";
+import { open, seal } from "./suite.ts";
 
-class SoftwareKeys implements KeyPair {
+class SoftwareKeys implements KeyPair, Primitives {
   readonly #encryptionKey: Uint8Array;
   readonly #macKey: Uint8Array;
 
   constructor(encryptionKey: Uint8Array, macKey: Uint8Array) {
     this.#encryptionKey = Uint8Array.from(encryptionKey);
     this.#macKey = Uint8Array.from(macKey);
+  }
+
+  seal(buffer: Uint8Array, adAt: number, ivAt: number, plaintextBytes: number): number {
+    return seal(this, buffer, adAt, ivAt, plaintextBytes);
+  }
+
+  open(buffer: Uint8Array, adAt: number, ivAt: number, end: number): number {
+    return open(this, buffer, adAt, ivAt, end);
   }
 
   encrypt(buffer: Uint8Array, at: number, length: number, ivAt: number): void {
@@ -34,8 +43,8 @@ class SoftwareKeys implements KeyPair {
   }
 }
 
-export const software: Backend = {
+export const software = {
   description: "software (node:crypto)",
-  open: (encryptionKey, macKey) => new SoftwareKeys(encryptionKey, macKey),
+  open: (encryptionKey: Uint8Array, macKey: Uint8Array) => new SoftwareKeys(encryptionKey, macKey),
   close: () => undefined,
-};
+} satisfies Backend;

@@ -7,7 +7,7 @@
  * in its room, its session and its place in that session only.
  */
 import type { Backend, KeyPair } from "../crypto/backend.ts";
-import { ciphertextBytes, IV_BYTES, open, seal, TAG_BYTES } from "../crypto/suite.ts";
+import { ciphertextBytes, IV_BYTES, TAG_BYTES } from "../crypto/suite.ts";
 import { readU64, writeU64 } from "./frame.ts";
 import { SALT_BYTES, sessionKeys } from "./keys.ts";
 import { ROOM_ID_BYTES } from "./messages.ts";
@@ -79,7 +79,7 @@ export class SealingSession {
     const length = write(this.#buffer, PAYLOAD_AT);
     writeU64(this.#buffer, HEADER_AT + COUNTER_AT, this.#counter);
     crypto.getRandomValues(this.#buffer.subarray(IV_AT, PAYLOAD_AT));
-    const end = seal(this.#keys, this.#buffer, 0, IV_AT, length);
+    const end = this.#keys.seal(this.#buffer, 0, IV_AT, length);
     this.#counter += 1;
     return this.#buffer.subarray(HEADER_AT, end);
   }
@@ -141,7 +141,7 @@ export class OpeningSessions {
     const session = Buffer.from(salt).toString("hex");
     const known = this.#sessions.get(session);
     const keys = known?.keys ?? openKeys(this.#backend, this.#roomKey, this.#room, salt);
-    const length = this.#authentic() ? open(keys, this.#buffer, 0, IV_AT, HEADER_AT + size) : -1;
+    const length = this.#authentic() ? keys.open(this.#buffer, 0, IV_AT, HEADER_AT + size) : -1;
     if (length < 0) {
       if (known === undefined) keys.close();
       return { verdict: "forged" };

@@ -23,19 +23,24 @@ const TARGETS = [
 export async function build(folder: string, target?: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
   for (const program of PROGRAMS) {
-    const result = await Bun.build({
-      entrypoints: [join(ROOT, "src", `${program}.ts`)],
-      minify: { syntax: true, whitespace: true },
-      compile: {
-        outfile: join(folder, program),
-        ...(target === undefined ? {} : { target: `bun-${target}` as Bun.Build.CompileTarget }),
-        // What lies in the folder that the program is started from must not change it.
-        autoloadDotenv: false,
-        autoloadBunfig: false,
-      },
-    });
-    if (!result.success) throw new AggregateError(result.logs, `${program} did not compile`);
+    await compile(join(ROOT, "src", `${program}.ts`), join(folder, program), target);
   }
+}
+
+/** Compiles one program. */
+export async function compile(source: string, outfile: string, target?: string): Promise<void> {
+  const result = await Bun.build({
+    entrypoints: [source],
+    minify: { syntax: true, whitespace: true },
+    compile: {
+      outfile,
+      ...(target === undefined ? {} : { target: `bun-${target}` as Bun.Build.CompileTarget }),
+      // What lies in the folder that the program is started from must not change it.
+      autoloadDotenv: false,
+      autoloadBunfig: false,
+    },
+  });
+  if (!result.success) throw new AggregateError(result.logs, `${source} did not compile`);
 }
 
 function targets(words: string[]): readonly string[] {

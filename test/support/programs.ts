@@ -155,8 +155,20 @@ export function client(port: number, keyFile: string, ...flags: string[]): Progr
 }
 
 /** A client that prints JSON, listens, and has joined. */
-export async function joined(port: number, keyFile: string, nick: string, ...flags: string[]) {
-  const program = client(port, keyFile, "--nick", nick, "--json", "--listen", ...flags);
+export function joined(port: number, keyFile: string, nick: string, ...flags: string[]) {
+  return joinedWith([CLIENT], port, keyFile, nick, ...flags);
+}
+
+/** The same with another client, `command`. */
+export async function joinedWith(
+  command: readonly string[],
+  port: number,
+  keyFile: string,
+  nick: string,
+  ...flags: string[]
+): Promise<Program> {
+  const words = [`127.0.0.1:${port}`, "--key-file", keyFile, "--nick", nick, "--json", "--listen"];
+  const program = new Program([...command, ...words, ...flags]);
   await until(`${nick} to join`, () =>
     program.events().some((line) => line.event === "join" && line.own),
   );

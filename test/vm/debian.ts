@@ -7,6 +7,9 @@ import { CACHE, run } from "./cache.ts";
 /** Debian 12's and 13's newer kernels and programs, and Debian 13 itself. */
 export type Suite = "bookworm-backports" | "trixie" | "trixie-backports";
 
+/** Whose source packages are to be had. */
+export type SourceSuite = "bookworm" | "trixie";
+
 function debian(command: string, ...words: string[]): string {
   return run(["bash", join(ROOT, "qemu-patch/debian.sh"), command, ...words], { env: { CACHE } });
 }
@@ -16,6 +19,11 @@ function folder(name: string, command: string, ...words: string[]): string {
   const path = join(CACHE, name);
   if (!existsSync(path)) debian(command, path, ...words);
   return path;
+}
+
+/** The files of a source package, not unpacked. */
+export function sourcePackage(name: string, source: string, suite: SourceSuite): string {
+  return folder(name, "source", `${source}/${suite}`);
 }
 
 /** Just these packages, as this machine's own apt has them. */

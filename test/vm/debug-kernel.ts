@@ -105,8 +105,12 @@ const CONFIG = {
   UNIX: true,
 } as const;
 
-/** Of the kernel's command line: pages are poisoned, and no report is the last one. */
-export const DEBUG_APPEND = "page_poison=1 kasan_multi_shot";
+/**
+ * Of the kernel's command line: what is not in use is poisoned, no report is the last one, and all of
+ * them are there to be read. The clock is one that takes no call of QEMU's.
+ */
+export const DEBUG_APPEND =
+  "page_poison=1 slub_debug=P,kmalloc-* kasan_multi_shot log_buf_len=8M tsc=reliable";
 
 const LOCALVERSION = "-watched";
 

@@ -331,7 +331,7 @@ static int do_authcrypt(struct thread *t)
 		a.flags = random_below(t, 65536);
 	a.len = any_length(t, a.op ? use.kind->block : 1);
 	a.auth_len = random_below(t, random_below(t, 8) ? 64 : 5000);
-	a.tag_len = random_below(t, 3) ? 0 : random_below(t, 70);
+	a.tag_len = random_below(t, 2) ? 0 : random_below(t, random_below(t, 8) ? 17 : 70);
 	if (a.len > LONGEST - 8192)
 		a.len = LONGEST - 8192;
 	checked = own_memory(t, a.len + APPENDED + 8192) + 4096;
