@@ -97,7 +97,7 @@ static int vcd_job_start(struct vcd_job *job)
 static struct vcd_job *vcd_job_new(const struct vcd_crypt *crypt)
 {
 	struct vcd_job *job = kvzalloc(struct_size(job, requests, crypt->parts),
-				       GFP_KERNEL_ACCOUNT);
+				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 
 	if (job)
 		job->crypt = *crypt;
@@ -165,14 +165,27 @@ static struct vcd_job *vcd_job_done(struct vcd_file *file)
 	return NULL;
 }
 
+static int vcd_job_give_part(const struct vcd_job *job, unsigned int part)
+{
+	const struct vcd_crypt *crypt = &job->crypt;
+	struct vcd_request *req = job->requests[part];
+	u8 __user *dst = crypt->op.dst + (size_t)part * crypt->part_bytes;
+
+	if (req->status)
+		return req->status;
+	/* It may have been unmapped since it was queued. */
+	if (!vcd_data_is_there(req, crypt->file, dst))
+		return -EFAULT;
+	return vcd_crypt_give(crypt, req, part);
+}
+
 static int vcd_job_give(const struct vcd_job *job)
 {
 	unsigned int i;
 	int err = 0;
 
 	for (i = 0; !err && i < job->crypt.parts; i++)
-		err = job->requests[i]->status ?:
-		      vcd_crypt_give(&job->crypt, job->requests[i], i);
+		err = vcd_job_give_part(job, i);
 	for (i = 0; i < job->crypt.parts; i++)
 		vcd_data_keep(job->requests[i], job->crypt.file);
 	return err;

@@ -79,7 +79,7 @@ static int vcd_bulk_new(struct vcd_bulk *bulk, struct vcd_file *file, size_t byt
 		return 0;
 	/* As large as the allocator makes it anyway, so that it serves more calls */
 	bulk->bytes = bytes <= SZ_64K ? roundup_pow_of_two(bytes) : PAGE_ALIGN(bytes);
-	bulk->buf = kvmalloc(bulk->bytes, GFP_KERNEL_ACCOUNT);
+	bulk->buf = kvmalloc(bulk->bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	return bulk->buf ? 0 : -ENOMEM;
 }
 
@@ -171,6 +171,20 @@ int vcd_data_give(const struct vcd_request *req, u8 __user *dst, u32 bytes)
 	if (!in->region && copy_to_user(dst, in->buf, large))
 		return -EFAULT;
 	return copy_to_user(dst + large, small, bytes - large) ? -EFAULT : 0;
+}
+
+bool vcd_data_is_there(const struct vcd_request *req, struct vcd_file *file, u8 __user *dst)
+{
+	const struct vcd_piece *in = &req->in_data;
+	struct vcd_region *region;
+	size_t at;
+
+	if (!in->region)
+		return true;
+	region = vcd_region_find(file, dst, in->bytes, true, &at);
+	if (region)
+		vcd_region_put(region);
+	return region == in->region && at == in->at;
 }
 
 void *vcd_data_tail(const struct vcd_request *req)

@@ -80,7 +80,7 @@ static struct vcd_region *vcd_region_new(struct vcd_quota *quota, unsigned long 
 
 	if (count > VCD_MAPPED_MAX >> PAGE_SHIFT)
 		return NULL;
-	region = kvzalloc(struct_size(region, pages, count), GFP_KERNEL_ACCOUNT);
+	region = kvzalloc(struct_size(region, pages, count), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!region)
 		return NULL;
 	kref_init(&region->ref);

@@ -290,6 +290,8 @@ void vcd_bulk_free(struct vcd_bulk *bulk);
 int vcd_data_take(struct vcd_request *req, struct vcd_file *file, const u8 __user *src, u32 len,
 		  const u8 __user *dst, u32 result);
 int vcd_data_give(const struct vcd_request *req, u8 __user *dst, u32 bytes);
+/* Whether a result in mapped memory is where the caller sees it at @dst, at the time of the call */
+bool vcd_data_is_there(const struct vcd_request *req, struct vcd_file *file, u8 __user *dst);
 /* What the device has written behind the result */
 void *vcd_data_tail(const struct vcd_request *req);
 /* The request is done with: the file may have its buffers for the next one. */

@@ -28,7 +28,7 @@ const FIRST_MS = 1_800_000;
 /** As many random calls as are asked for; unasked, as many as a machine does in a while. */
 const ASKED = process.env.CRYPTO_FUZZ_CALLS;
 const CALLS = Number(ASKED ?? 100_000);
-const SECONDS = ASKED === undefined ? 60 : CALLS;
+const SECONDS = ASKED === undefined ? 150 : CALLS;
 /** Besides, what is under way when a run's time is over may take as long as the fuzzer bears. */
 const FUZZ_MS = SECONDS * 1000 + 240_000;
 const SEED = Number(process.env.CRYPTO_FUZZ_SEED ?? Math.floor(Math.random() * 2 ** 31));

@@ -33,6 +33,7 @@ export const VM_TOOLS: readonly Tool[] = [
     package: "debian-archive-keyring",
   },
   { needs: "xz", package: "xz-utils" },
+  { needs: "bc", package: "bc" },
   { needs: "patch", package: "patch" },
   { needs: "ninja", package: "ninja-build" },
   { needs: "pkg-config", package: "pkg-config" },

@@ -204,7 +204,7 @@ export function asyncTests(bench: Bench): void {
       const lines = [...many(3).slice(0, 20), ...times(20, DONE)];
       for (const milliseconds of [50, 200, 500]) {
         await bench.guest.run(`printf '${lines.join("\\n")}\\n' > /tmp/jobs
-          { printf '${begin.join("\\n")}\\n'; while :; do cat /tmp/jobs; done; } 2> /dev/null |
+          { printf '${begin.join("\\n")}\\n'; while cat /tmp/jobs; do :; done; } 2> /dev/null |
             ${bench.program} > /dev/null &
           usleep ${milliseconds}000; kill -9 $!; wait`);
       }

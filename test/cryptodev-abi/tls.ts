@@ -109,20 +109,20 @@ export function tlsTests(bench: Bench): void {
     });
 
     vmTest("padding of up to 256 bytes is taken; a wrong byte anywhere is EBADMSG", async () => {
-      const [key, macKey, iv, plain] = [random(16), random(20), random(16), random(24)];
+      const [key, macKey, iv, plain] = [random(16), random(20), random(16), random(28)];
       const mac = hmac("sha1", macKey, plain);
       const body = Buffer.concat([plain, mac]);
       const padded = (padding: number, value = padding - 1) =>
         Buffer.concat([body, Buffer.alloc(padding, value)]);
-      const long = padded(4 + 252);
-      const good = [padded(4), padded(20), long].map((text) => encrypted(AES, key, iv, text));
+      const long = padded(256);
+      const good = [padded(16), padded(32), long].map((text) => encrypted(AES, key, iv, text));
       const bad = [
         // Bytes of MAC, of padding, and of the plaintext
-        ...[...Array(48).keys()].map((i) => flipped(padded(4), i)),
-        ...[44, 60, 200, 298].map((i) => flipped(long, i)),
+        ...[...Array(64).keys()].map((i) => flipped(padded(16), i)),
+        ...[48, 64, 200, 302].map((i) => flipped(long, i)),
         // Padding that is longer than all there is, or leaves no room for the MAC
-        padded(4, 63),
-        padded(4, 255),
+        padded(16, 63),
+        padded(16, 255),
         Buffer.alloc(48, 47),
         Buffer.alloc(32, 31),
         Buffer.alloc(32, 0),
@@ -132,7 +132,7 @@ export function tlsTests(bench: Bench): void {
         [...good, ...bad].map((data) => auth({ op: DECRYPT, flags: TLS, iv, data, want: "ci" })),
       );
       for (const line of answers.splice(0, good.length))
-        expect(answer(line)).toMatchObject({ errno: 0, data: hex(plain), len: 24, tagLen: 20 });
+        expect(answer(line)).toMatchObject({ errno: 0, data: hex(plain), len: 28, tagLen: 20 });
       expect(answers).toEqual(Array(bad.length).fill(EBADMSG));
     });
 
