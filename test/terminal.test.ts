@@ -267,7 +267,9 @@ test("/history pages back through what was said before, as far as the relay has 
   started.press("Enter");
   await started.sees("how many? /history N");
   // Nobody was told, and the chat goes on.
-  expect(bob.events().filter((event) => event.event === "join" && !event.own).length).toBe(1);
+  const joins = () => bob.events().filter((event) => event.event === "join" && !event.own).length;
+  await until("bob to hear of ann", () => joins() > 0);
+  expect(joins()).toBe(1);
   started.type("still here");
   started.press("Enter");
   await until("bob to hear it", () => bob.texts().includes("still here"));

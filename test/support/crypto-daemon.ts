@@ -1,7 +1,7 @@
 /** virtio-cryptodevd, the device as a daemon, and how a guest in a stock QEMU is given it. */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { cryptoDaemonProgram, stockQemu } from "../vm/assets.ts";
+import { cryptoDaemonProgram, lyingDaemonProgram, stockQemu } from "../vm/assets.ts";
 import type { GuestOptions } from "../vm/guest.ts";
 import { Program, type Scratch } from "./programs.ts";
 
@@ -14,6 +14,9 @@ export interface DaemonOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Another build of it than the usual one. */
   readonly program?: string;
+  /** What it lies about, a mode of qemu-patch/vhost-user/lie.c, and where its randomness starts. */
+  readonly lie?: string;
+  readonly seed?: number;
   /** A program that it is started by, and that starts it again: test/fixtures/service-manager.c. */
   readonly under?: string;
 }
@@ -32,7 +35,7 @@ export class CryptoDaemon {
   #earlier = "";
 
   private constructor(scratch: Scratch, options: DaemonOptions) {
-    const { flags = [], queues = 1, id = "crypto0", env = {}, under } = options;
+    const { flags = [], queues = 1, id = "crypto0", env = {}, under, lie, seed = 1 } = options;
     const path = join(scratch.path, `${id}-${crypto.randomUUID().slice(0, 8)}`);
     this.id = id;
     this.socket = `${path}.sock`;
@@ -41,7 +44,9 @@ export class CryptoDaemon {
     this.#env = { ...env };
     this.#command = [
       ...(under === undefined ? [] : [under]),
-      ...[options.program ?? cryptoDaemonProgram(), "--socket", this.socket],
+      options.program ?? (lie === undefined ? cryptoDaemonProgram() : lyingDaemonProgram()),
+      ...(lie === undefined ? [] : ["--lie", lie, "--seed", String(seed)]),
+      ...["--socket", this.socket],
       ...["--metrics-socket", this.metricsSocket, "--num-queues", String(queues), ...flags],
     ];
     this.#process = this.#spawn();

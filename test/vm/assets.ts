@@ -10,5 +10,11 @@ export {
   stockKernel,
   trixieKernel,
 } from "./kernels.ts";
-export { cryptoDaemonProgram, type Emulator, qemu, stockQemu } from "./qemu.ts";
+export {
+  cryptoDaemonProgram,
+  type Emulator,
+  lyingDaemonProgram,
+  qemu,
+  stockQemu,
+} from "./qemu.ts";
 export { busybox, guestTool, hostTool } from "./tools.ts";

@@ -56,3 +56,9 @@ export function cryptoDaemonProgram(): string {
   make("vhost-user");
   return join(CACHE, "vhost-user/virtio-cryptodevd");
 }
+
+/** The same for a device that lies: qemu-patch/vhost-user/lie.h. @returns its path */
+export function lyingDaemonProgram(): string {
+  make("vhost-user-tools");
+  return join(CACHE, "vhost-user/virtio-cryptodevd-lying");
+}
