@@ -107,17 +107,21 @@ describe("QEMU's own device", () => {
             session(0, "", 104),
           ],
           [
-            ...[session(50, key), session(51, key), session(16)],
+            ...[session(50, key), session(51, key), session(101, key)],
             auth({ iv, data: random(32) }),
             auth({ flags: TLS, iv, data: random(32), want: "ci" }),
             srtp({ ses: 2, iv, data: random(32), before: 0, len: 32, authLen: 32 }),
             "cphash 3 3 4",
             // The rest is the driver's.
             crypt({ iv, data: patternWord(long), want: "d" }),
-            ...[`anon s ${long}`, `put s ~${long}:1`, "anon i 16", `put i ${hex(iv)}`],
-            ...[queue({ len: long, src: "s", dst: "s", iv: "i" }), "poll 3 1 20000", "fetch 3"],
+            ...[`anon s ${long}`, `put s ~${long}:1`, "anon i 80", `put i ${hex(iv)}`],
+            ...[
+              queue({ len: long, src: "s", dst: "s", mac: "i+16", iv: "i" }),
+              "poll 3 1 20000",
+              "fetch 3",
+            ],
             ...[`sum s ${long}`, `map m 3 ${4 << 20} 3 1 0`, `put m ~${long}:1`],
-            ...[call({ len: long, src: "m", dst: "m", iv: "i" }), `sum m ${long}`],
+            ...[call({ len: long, src: "m", dst: "m", mac: "i+16", iv: "i" }), `sum m ${long}`],
           ],
         );
         expect(answers.slice(0, 5)).toEqual(Array(5).fill(EINVAL));
@@ -125,7 +129,7 @@ describe("QEMU's own device", () => {
         expect(answers[6]).toBe(EINVAL);
         expect(answer(answers[7]).data).toBe(secret);
         expect(answers.slice(12)).toEqual([
-          ...["ok", "ok 1", `ok 1 0 0 ${long} s+0 s+0 - i+0`, `ok ${secret}`],
+          ...["ok", "ok 1", `ok 1 0 0 ${long} s+0 s+0 i+16 i+0`, `ok ${secret}`],
           ...["ok", "ok", "ok", `ok ${secret}`],
         ]);
       }
@@ -139,31 +143,41 @@ describe("QEMU's own device", () => {
 describe("when the device is unplugged", () => {
   vmTest("memory that is mapped stays, calls say ENODEV, and jobs fail", async () => {
     const lines = [
-      ...["open /dev/crypto", session(11, random(16)), "map m 3 1048576 3 1 0", "put m ~1048576:1"],
+      ...["open /dev/crypto", session(11, random(16)), session(50, random(16))],
+      ...[session(0, "", 104), session(0, "", 104)],
+      ...["map m 3 1048576 3 1 0", "put m ~1048576:1"],
       ...[call({ len: 4096, src: "m", dst: "m+524288", iv: "m" }), "put m+524288 ~4096:2"],
-      ...["gone /dev/cryptodev0", "sum m 524288", "put m 00", "get m 4"],
+      // The device itself goes a moment after its node.
+      ...["gone /dev/cryptodev0", "sleep 1000", "sum m 524288", "put m 00", "get m 4"],
       call({ len: 4096, src: "m", dst: "m", iv: "m" }),
       queue({ len: 4096, src: "m", dst: "m", iv: "m" }),
-      auth({ iv: random(12), data: "00" }),
-      ...["cphash 3 1 1", "unmap m 1048576", "close 3", "open /dev/crypto"],
+      auth({ ses: 2, iv: random(12), data: "00" }),
+      ...[
+        session(11, random(16)),
+        "cphash 3 4 3",
+        "unmap m 1048576",
+        "close 3",
+        "open /dev/crypto",
+      ],
     ];
     const working = new Bench(64, () => guest).calls(lines);
-    await until("its session", async () => {
-      return (await daemon.metrics()).get("virtio_cryptodevd_sessions") === 1;
+    await until("its sessions", async () => {
+      return (await daemon.metrics()).get("virtio_cryptodevd_sessions") === 4;
     });
     await Bun.sleep(500);
     await guest.qmp("device_del", { id: daemon.id });
     const answers = await working;
     const memory = pattern(1 << 20);
-    expect(answers.slice(6, 10)).toEqual([
+    expect(answers.slice(9, 14)).toEqual([
       ...[
+        "ok",
         "ok",
         `ok ${sum(memory.subarray(0, 524_288))}`,
         "ok",
         `ok 00${hex(memory.subarray(1, 4))}`,
       ],
     ]);
-    expect(answers.slice(10)).toEqual([...Array(4).fill(ENODEV), "ok", "ok", "error 2"]);
+    expect(answers.slice(14)).toEqual([...Array(5).fill(ENODEV), "ok", "ok", "error 2"]);
     expect((await guest.run(TROUBLE)).output).toBe("");
   });
 });

@@ -22,7 +22,7 @@
 
 enum command {
     RAW, OPEN, CLOSE, GSESSION, FSESSION, GSESSINFO, CRYPT, RESET, SETTLE,
-    COMPLETE, SPOIL, FAIL_NEXT, COMMANDS
+    COMPLETE, SPOIL, FAIL_NEXT, AUTHCRYPT, CPHASH, COMMANDS
 };
 
 struct input {
@@ -167,11 +167,48 @@ static void send_crypt(struct state *state, struct input *input, uint8_t queue)
     send(state, queue, message_crypt(handle, &crypt));
 }
 
+/* Sizes mostly as the form has them, which @wrong makes wrong ones of */
+static void send_authcrypt(struct state *state, struct input *input,
+                           uint8_t queue)
+{
+    static const uint8_t data[0x10000];
+    static const uint8_t ivs[] = { 12, 16, 8, 0 };
+    uint32_t handle = next(input);
+    struct auth auth = {
+        .session = next(input), .op = next(input) % 3,
+        .flags = next(input) & 0x35, .src = data, .len = next16(input),
+        .iv = data, .iv_bytes = ivs[next(input) % ARRAY_SIZE(ivs)],
+        .data = data, .data_bytes = next16(input) % 4100,
+        .tag_bytes = next(input) % 66,
+    };
+    uint8_t wrong = next(input);
+
+    if (auth.flags & VCD_FORM_TLS) {
+        auth.len &= auth.op == 1 ? ~15u : ~0u;
+        auth.result_bytes = auth.op == 1 ? auth.len :
+            (auth.len + auth.tag_bytes + 16) / 16 * 16;
+    } else if (auth.flags & VCD_FORM_SRTP) {
+        auth.result_bytes = auth.len;
+        auth.auth_before = auth.data_bytes - auth.data_bytes / 4;
+        auth.auth_len = auth.data_bytes + auth.len;
+        auth.tag = auth.op == 1 ? data : NULL;
+        auth.back = auth.op == 1 ? 0 : auth.tag_bytes;
+    } else {
+        auth.result_bytes = auth.op == 1 ? auth.len - auth.tag_bytes :
+                                           auth.len + auth.tag_bytes;
+    }
+    auth.result_bytes += wrong & 3;
+    /* No more room than a fuzzer has */
+    auth.result_bytes %= 0x20000;
+    auth.back += wrong & 4 ? 0 : 16;
+    send(state, queue, message_authcrypt(handle, &auth));
+}
+
 static void run(struct state *state, struct input *input)
 {
     uint8_t command = next(input), queue = command >> 7;
     struct bed_queue *bed_queue = &state->bed->queues[queue];
-    uint32_t a;
+    uint32_t a, b;
 
     switch ((command & 0x7f) % COMMANDS) {
     case RAW:
@@ -216,6 +253,14 @@ static void run(struct state *state, struct input *input)
     case FAIL_NEXT:
         a = next(input);
         call_fails(a % CALLS, a & 0x80 ? EIO : 0);
+        break;
+    case AUTHCRYPT:
+        send_authcrypt(state, input, queue);
+        break;
+    case CPHASH:
+        a = next(input);
+        b = next(input);
+        send(state, queue, message_cphash(a, b, next(input)));
         break;
     }
 }
@@ -317,6 +362,28 @@ static void write_seeds(const char *dir)
         RESET, OPEN, OPEN, OPEN, OPEN, RESET, OPEN | 0x80,
     };
 
+    /* 10 AES-GCM, 3 AES-CBC, 5 AES-CTR, 14 HMAC-SHA-1, 24 SHA-256 */
+    static const uint8_t authcrypt[] = {
+        0x00, OPEN, COMPLETE, GSESSION, 1, 10, 255, 0, 0, 0,
+        GSESSION, 1, 3, 14, 0, 20, 0, GSESSION, 1, 5, 14, 0, 20, 0, COMPLETE,
+        AUTHCRYPT, 1, 1, 0, 0, 40, 0, 0, 20, 0, 16, 0,
+        AUTHCRYPT, 1, 1, 1, 0, 40, 0, 0, 20, 0, 16, 0,
+        AUTHCRYPT, 1, 2, 0, 0x14, 40, 0, 1, 13, 0, 20, 0,
+        AUTHCRYPT, 1, 2, 1, 0x10, 64, 0, 1, 13, 0, 20, 0,
+        AUTHCRYPT, 1, 3, 0, 0x24, 40, 0, 1, 16, 0, 10, 0,
+        AUTHCRYPT, 1, 3, 1, 0x20, 40, 0, 3, 16, 0, 10, 0, COMPLETE,
+    };
+    static const uint8_t hash_copies[] = {
+        0x81, OPEN, COMPLETE, GSESSION, 1, 255, 24, 5, 0, 0,
+        GSESSION, 1, 255, 24, 5, 0, 0, SETTLE, 1,
+        CRYPT, 1, 1, 0, VCD_UPDATE | VCD_RESET, 64, 0, 1, 0x40,
+        CPHASH, 1, 2, 1, CPHASH, 1, 1, 2, CPHASH, 1, 1, 1,
+        CRYPT, 1, 2, 0, VCD_FINAL, 0, 0, 1, 0x41,
+        FSESSION, 1, 1, CPHASH, 1, 2, 1, CLOSE, 1, COMPLETE,
+    };
+
+    write_seed(dir, "authcrypt", authcrypt, sizeof(authcrypt));
+    write_seed(dir, "hash-copies", hash_copies, sizeof(hash_copies));
     write_seed(dir, "cipher", cipher, sizeof(cipher));
     write_seed(dir, "cipher-and-hash", cipher_and_hash,
                sizeof(cipher_and_hash));

@@ -126,6 +126,24 @@ struct crypt {
     uint32_t iv_back;       /* room for it */
 };
 
+struct auth {
+    uint32_t session;
+    uint16_t op;
+    uint16_t flags;
+    const void *src;
+    uint32_t len;
+    const void *iv;
+    uint32_t iv_bytes;
+    const void *data;       /* associated */
+    uint32_t data_bytes;
+    uint32_t auth_before, auth_len;
+    const void *tag;        /* that SRTP is to find, or NULL */
+    uint32_t tag_bytes;
+    uint32_t result_bytes;
+    uint32_t reserved;
+    uint32_t back;          /* room behind the result */
+};
+
 struct message message_new(uint32_t type, uint32_t handle, uint32_t command,
                            const void *body, size_t body_bytes,
                            size_t in_bytes);
@@ -138,6 +156,8 @@ struct message message_gsession(uint32_t handle, uint32_t cipher, uint32_t mac,
 struct message message_fsession(uint32_t handle, uint32_t session);
 struct message message_gsessinfo(uint32_t handle, uint32_t session);
 struct message message_crypt(uint32_t handle, const struct crypt *crypt);
+struct message message_authcrypt(uint32_t handle, const struct auth *auth);
+struct message message_cphash(uint32_t handle, uint32_t to, uint32_t from);
 struct message message_copy(const struct message *message);
 void message_free(struct message *message);
 
@@ -256,7 +276,7 @@ bool arena_holds(const void *pointer);
 
 enum test_call {
     CALL_OPEN, CALL_CLOSE, CALL_NEW, CALL_FREE, CALL_CIPHER, CALL_DIGEST,
-    CALL_INFO, CALLS
+    CALL_INFO, CALL_AUTHCRYPT, CALL_COPY, CALLS
 };
 
 extern const struct vcd_backend test_backend;           /* does not block */

@@ -21,6 +21,7 @@
 #include "check.h"
 #include "connection.h"
 #include "handover.h"
+#include "lie.h"
 #include "log.h"
 #include "ring.h"
 
@@ -468,7 +469,7 @@ int connection_timeout(const struct connection *connection)
     uint64_t waited;
 
     if (connection->half_since == 0) {
-        return -1;
+        return LIE_IDLE_MS;
     }
     waited = now_ms() - connection->half_since;
     return waited < MESSAGE_MS ? (int)(MESSAGE_MS - waited) : 0;
@@ -492,6 +493,7 @@ bool connection_run(struct connection *connection)
         connection->out_start == connection->out_end) {
         handover->busy = 0;
         connection->half_since = 0;
+        connection->tell |= lie_instance(&connection->daemon->config);
         tell_guest(connection);
     } else if (connection->half_since == 0) {
         connection->half_since = now_ms();

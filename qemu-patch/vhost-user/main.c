@@ -23,6 +23,7 @@
 #include "connection.h"
 #include "daemon.h"
 #include "handover.h"
+#include "lie.h"
 #include "log.h"
 #include "notify.h"
 #include "options.h"
@@ -264,6 +265,7 @@ int main(int argc, char **argv)
     struct connection *connection = NULL;
     int listen_fd, metrics_fd = -1, socket, channel;
 
+    lie_take_options(&argc, argv);
     options_parse(&options, argc, argv);
     notify_open();
     handle_signals();

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lie.h"
 #include "log.h"
 #include "queue.h"
 #include "ring.h"
@@ -66,6 +67,9 @@ void queue_complete(void *opaque, void *cookie, size_t written)
     struct queue *queue = opaque;
     VuVirtqElement *element = cookie;
 
+    if (lie_complete(queue, element, written)) {
+        return;
+    }
     vu_queue_fill(&queue->view, queue->vq, element, written, queue->filled++);
     free(element);
 }
@@ -102,6 +106,7 @@ static void flush(struct queue *queue)
 static void complete(struct queue *queue)
 {
     vcd_queue_complete(queue->core);
+    lie_fill_held(queue, false);
     flush(queue);
 }
 
@@ -121,6 +126,9 @@ static bool submit(struct queue *queue)
 
         if (!element) {
             return false;
+        }
+        if (lie_submit(queue, element)) {
+            continue;
         }
         ns = vcd_submit(queue->core, element->out_sg, element->out_num,
                         element->in_sg, element->in_num, element);
@@ -162,15 +170,17 @@ static void *run(void *opaque)
     struct queue *queue = opaque;
     struct epoll_event events[2];
     bool more = false;
+    int wait_ms = -1;
 
     for (;;) {
         if (!more) {
-            epoll_wait(queue->epoll_fd, events, 2, -1);
+            epoll_wait(queue->epoll_fd, events, 2, wait_ms);
         }
         pthread_mutex_lock(&queue->gate);
         pthread_mutex_lock(&queue->lock);
         pthread_mutex_unlock(&queue->gate);
         more = turn(queue);
+        wait_ms = lie_wait_ms(queue);
         pthread_mutex_unlock(&queue->lock);
     }
     return NULL;
@@ -352,6 +362,7 @@ void queue_settle(struct queue *queue, int milliseconds)
 {
     vcd_queue_settle(queue->core, milliseconds);
     if (queue->vq) {
+        lie_fill_held(queue, true);
         flush(queue);
     }
 }

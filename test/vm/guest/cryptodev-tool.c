@@ -43,6 +43,7 @@
  *   join                                       -> ok STATUS      (... that ends here)
  *   exit                                       -> ok             (it ends before, closing nothing)
  *   gone PATH                                  -> ok             (waits until it is)
+ *   sleep MILLISECONDS                         -> ok
  *   stress PATH SECONDS PROCESSES THREADS [lossy]
  *                                              -> ok OPERATIONS   (random work, processes killed; lossy:
  *                                                 the device may be lost at any time, but not lie)
@@ -144,6 +145,12 @@ static void do_gone(char **w)
 	answer(left == 0);
 }
 
+static void do_sleep(char **w)
+{
+	usleep(atoi(w[1]) * 1000);
+	puts("ok");
+}
+
 static void do_exit(char **w)
 {
 	(void)w;
@@ -201,8 +208,9 @@ static const struct {
 	{ "authcall", 14, do_authcall }, { "queue", 10, do_queue },
 	{ "fetch", 2, do_fetch },	{ "poll", 4, do_poll },
 	{ "fork", 1, do_fork },		{ "exit", 1, do_exit },
-	{ "gone", 2, do_gone },		{ "stress", 5, do_stress },
-	{ "churn", 3, do_churn },	{ "sidebyside", 8, do_sidebyside },
+	{ "gone", 2, do_gone },		{ "sleep", 2, do_sleep },
+	{ "stress", 5, do_stress },	{ "churn", 3, do_churn },
+	{ "sidebyside", 8, do_sidebyside },
 };
 
 static void run(char *text)
