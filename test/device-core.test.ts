@@ -26,6 +26,7 @@ vmTest(
     for (const kind of ["plain", "asan", "tsan"]) {
       expect(output).toContain(`test-core-${kind}`);
       expect(output).toContain(`test-backend-${kind}`);
+      expect(output).toContain(`test-authcrypt-${kind}`);
     }
     // Those whose loss would not show otherwise
     for (const name of ["settle-gsession", "libcrypto-known-answers", "cryptodev-probe"]) {
