@@ -25,14 +25,16 @@ done
 for file in backends.h cryptodev.c null.c; do
 	put "$here/backends/$file" "$device/backends/$file"
 done
-# What the backend that uses a host's node knows of it
-"$here/headers.sh" host "$device/backends/cryptodev_abi.h"
-# Core and backends ask for the layout by this name, wherever it is.
+# Core and backends ask for layout and ABI by these names, wherever they are.
 "$here/headers.sh" qemu "$tree/include/standard-headers/linux/virtio_cryptodev.h"
-layout=$(mktemp)
-trap 'rm "$layout"' EXIT
-printf '%s\n' >"$layout" '/* SPDX-License-Identifier: GPL-2.0-or-later */' \
-	'#include "standard-headers/linux/virtio_cryptodev.h"'
-for folder in core backends; do
-	put "$layout" "$device/$folder/virtio_cryptodev.h"
-done
+"$here/headers.sh" host "$tree/include/standard-headers/linux/cryptodev_abi.h"
+include=$(mktemp)
+trap 'rm "$include"' EXIT
+refer() {
+	printf '%s\n' >"$include" '/* SPDX-License-Identifier: GPL-2.0-or-later */' \
+		"#include \"standard-headers/linux/$1\""
+	put "$include" "$device/$2/$1"
+}
+refer virtio_cryptodev.h core
+refer virtio_cryptodev.h backends
+refer cryptodev_abi.h backends

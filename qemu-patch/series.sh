@@ -41,8 +41,9 @@ add() {
 	done
 }
 add include/standard-headers
-commit "standard-headers: add virtio_cryptodev.h" \
-	"The layout of the virtio cryptodev device's requests and configuration."
+commit "standard-headers: add virtio_cryptodev.h and cryptodev_abi.h" \
+	"The layout of the virtio cryptodev device's requests and configuration, and the
+host's /dev/crypto as programs see it."
 add hw/virtio/cryptodev/core
 commit "hw/virtio: add the cryptodev device's core" \
 	"It checks requests, keeps files and sessions, and has threads. It knows nothing of

@@ -224,7 +224,7 @@ struct vcd_kind {
     void (*load)(struct vcd_request *req);
     void (*store)(struct vcd_request *req);
     void (*work)(struct vcd_request *req);
-    /* After work, also when it failed: numbers, counts, the response. Or NULL */
+    /* After work, also if it failed: numbers, counts, response. Or NULL */
     void (*book)(struct vcd_request *req);
     /* Writes what follows the response of a request that went well */
     void (*answer)(struct vcd_request *req);
