@@ -270,7 +270,7 @@ describe("errors are those of the ABI", () => {
     ],
     [
       "more bytes than the device takes, where a mode has no parts",
-      [`session 3 22 ${KEY128.repeat(2)} 0 -`, `zeros 3 2 ${(1 << 20) + 16}`],
+      [`session 3 22 ${KEY128}${COUNTING} 0 -`, `zeros 3 2 ${(1 << 20) + 16}`],
       EINVAL,
     ],
     ["an unknown ioctl", ["ioctl 3 0xc0046399 0"], EINVAL],

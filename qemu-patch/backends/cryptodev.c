@@ -171,11 +171,22 @@ static int host_authcrypt(void *file, void *opaque, struct vcd_auth_op *op)
     };
     int error;
 
+    /* cryptodev-linux cuts the data off where what is authenticated ends. */
+    if (srtp && op->covered < op->len) {
+        return -EINVAL;
+    }
     if (op->iv) {
         memcpy(iv, op->iv, session->iv_bytes);
         host.iv = iv;
     }
     error = host_ioctl(fd_of(file), CIOCAUTHCRYPT, &host);
+    /*
+     * It has another error for padding that is right and leaves no room for
+     * the MAC; the request was checked, so that EINVAL says nothing else.
+     */
+    if (error == -EINVAL && op->form == VCD_FORM_TLS && op->decrypt) {
+        error = -EBADMSG;
+    }
     if (error) {
         return error;
     }

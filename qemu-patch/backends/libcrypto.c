@@ -253,7 +253,7 @@ int libcrypto_cipher(void *opaque, const struct vcd_op *op)
 
     if (!context) {
         if (op->dst != op->src) {
-            memcpy(op->dst, op->src, op->len);
+            memmove(op->dst, op->src, op->len);
         }
         return 0;
     }

@@ -41,7 +41,7 @@ static int null_cipher(void *session, const struct vcd_op *op)
 {
     (void)session;
     if (op->dst != op->src) {
-        memcpy(op->dst, op->src, op->len);
+        memmove(op->dst, op->src, op->len);
     }
     return 0;
 }
@@ -77,7 +77,7 @@ static int null_authcrypt(void *file, void *session, struct vcd_auth_op *op)
     (void)file;
     (void)session;
     if (op->dst != op->src) {
-        memcpy(op->dst, op->src, bytes);
+        memmove(op->dst, op->src, bytes);
     }
     memset(op->dst + bytes, 0, op->result_bytes - bytes);
     if (op->form != VCD_FORM_TLS && !op->decrypt) {

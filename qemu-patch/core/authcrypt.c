@@ -212,6 +212,8 @@ static void authcrypt_load(struct vcd_request *req)
     vcd_iov_read(req->out, req->out_num, req->auth_at + op->before_bytes,
                  after, op->after_bytes);
     vcd_iov_read(req->out, req->out_num, req->src_at, data, op->len);
+    /* A host may say that it wrote there. */
+    memset(data + op->len, 0, room(op) - op->len);
     op->before = req->buffer;
     op->after = after;
     op->src = data;
