@@ -211,13 +211,16 @@ static int authcrypt_call(struct host_session *session, uint8_t *host)
         call.after_bytes = auth_len - call.before_bytes - call.covered;
         memcpy(tag, get_pointer(host + 40), op ? tag_bytes : 0);
     } else if (flags == VCD_FORM_TLS && !op) {
-        call.result_bytes = (len + tag_bytes + 1 + 15) / 16 * 16;
+        size_t block = session->cipher->block_bytes;
+
+        call.result_bytes = (len + tag_bytes + block) / block * block;
     } else if (!flags && op) {
         call.result_bytes = len - tag_bytes;
     }
     error = vcd_backend_libcrypto.authcrypt(NULL, session->session, &call);
     if (error) {
-        return error;
+        /* As cryptodev-linux has it for some paddings, and not for others */
+        return flags == VCD_FORM_TLS && len % 32 == 0 ? -EINVAL : error;
     }
     value = call.value;
     if (!flags && !op) {

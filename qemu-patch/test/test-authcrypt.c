@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "fake-host.h"
 #include "harness.h"
 
 #define GCM             50
@@ -39,9 +40,19 @@ static void begin_with(const struct vcd_backend *backend,
     handle = must_open(queue);
 }
 
+/* A host's node is played where that is the one under test. */
+static bool on_host;
+
 static void begin(void)
 {
-    begin_with(&vcd_backend_libcrypto, NULL);
+    if (on_host) {
+        bed = bed_new_with(&vcd_backend_cryptodev, fake_host_path,
+                           &(struct vcd_config)VCD_CONFIG_DEFAULT);
+        queue = &bed->queues[0];
+        handle = must_open(queue);
+    } else {
+        begin_with(&vcd_backend_libcrypto, NULL);
+    }
 }
 
 static void end(void)
@@ -850,6 +861,33 @@ static void test_19_meanwhile(void)
     }
 }
 
+static void with_host(void (*test)(void))
+{
+    for (size_t i = 0; i < sizeof(pattern); i++) {
+        pattern[i] = i * 7 + 1;
+    }
+    fake_host_start(FAKE_HOST_GOOD);
+    on_host = true;
+    test();
+    on_host = false;
+    fake_host_stop();
+}
+
+static void test_18_host_aead(void)
+{
+    with_host(test_18_aead);
+}
+
+static void test_18_host_tls(void)
+{
+    with_host(test_18_tls);
+}
+
+static void test_19_host_copies(void)
+{
+    with_host(test_19_copies);
+}
+
 static const struct test tests[] = {
     { "10-authcrypt-refused", test_10_refused },
     { "10-gcm-with-mac", test_10_gcm_with_mac },
@@ -857,6 +895,9 @@ static const struct test tests[] = {
     { "18-aead", test_18_aead },
     { "18-tls", test_18_tls },
     { "18-srtp", test_18_srtp },
+    { "18-host-aead", test_18_host_aead },
+    { "18-host-tls", test_18_host_tls },
+    { "19-host-copies", test_19_host_copies },
     { "19-copies", test_19_copies },
     { "19-order", test_19_order },
     { "19-meanwhile", test_19_meanwhile },
