@@ -60,7 +60,7 @@ afterAll(async () => {
   await guest?.stop();
   await daemon?.stop();
   scratch.remove();
-});
+}, 120_000);
 
 async function nothingOpen(): Promise<void> {
   await until("everything to be closed", async () => {
@@ -92,7 +92,7 @@ describe("QEMU's own device", () => {
   let machine: Guest | undefined;
   afterAll(async () => {
     await machine?.stop();
-  });
+  }, 120_000);
 
   vmTest(
     "has no AEAD and no hash copies: EINVAL; but all lengths, jobs and mapped memory",

@@ -178,7 +178,7 @@ describe("the watched kernel", () => {
     await guest?.stop();
     await daemon?.stop();
     for (const liar of liars) await liar.stop();
-  });
+  }, 120_000);
 
   vmTest("has nothing to report of many programs that are killed", async () => {
     const [answer] = await new CryptoTool(guest).calls(["stress /dev/crypto 8 3 3"], 120_000);

@@ -92,7 +92,7 @@ afterAll(async () => {
   await daemon?.stop();
   scratch.remove();
   expect(trouble?.output ?? "").toBe("");
-});
+}, 120_000);
 
 /** What a script prints; it must end well. */
 async function output(script: string, milliseconds?: number): Promise<string> {

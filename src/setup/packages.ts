@@ -34,6 +34,7 @@ export const VM_TOOLS: readonly Tool[] = [
   },
   { needs: "xz", package: "xz-utils" },
   { needs: "bc", package: "bc" },
+  { needs: "g++", package: "g++" },
   { needs: "patch", package: "patch" },
   { needs: "ninja", package: "ninja-build" },
   { needs: "pkg-config", package: "pkg-config" },
