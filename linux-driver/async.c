@@ -12,10 +12,14 @@
 /* Of a file: jobs that are queued or not fetched yet, and bytes of their data */
 #define VCD_JOBS	64
 #define VCD_JOB_BYTES	SZ_64M
+/* Of a job; only a device that takes next to nothing at once has it that large. */
+#define VCD_JOB_PARTS	1024
 
 struct vcd_job {
 	struct list_head link;
 	struct vcd_crypt crypt;
+	/* How many of the requests there are, and are on the ring */
+	unsigned int made;
 	unsigned int sent;
 	struct vcd_request *requests[];
 };
@@ -25,9 +29,10 @@ static void vcd_job_free(struct vcd_job *job)
 	struct vcd_file *file = job->crypt.file;
 	unsigned int i;
 
-	for (i = 0; i < job->sent; i++) {
+	for (i = 0; i < job->made; i++) {
 		/* The file's poll is not there for long. */
-		vcd_queue_forget(file->queue, job->requests[i]);
+		if (i < job->sent)
+			vcd_queue_forget(file->queue, job->requests[i]);
 		vcd_request_put(job->requests[i]);
 	}
 	vcd_crypt_end(&job->crypt);
@@ -61,22 +66,30 @@ static void vcd_job_dismiss(struct vcd_file *file, size_t bytes)
 	wake_up_poll(&file->poll, EPOLLOUT | EPOLLWRNORM);
 }
 
-static int vcd_job_send(struct vcd_job *job, long *left)
+/* All of them before any is sent: what can't be had is not found out half-way. */
+static int vcd_job_make(struct vcd_job *job)
 {
 	struct vcd_crypt *crypt = &job->crypt;
 	struct vcd_request *req;
-	int err = 0;
 
-	while (!err && job->sent < crypt->parts) {
-		req = vcd_crypt_request(crypt, job->sent);
+	while (job->made < crypt->parts) {
+		req = vcd_crypt_request(crypt, job->made);
 		if (IS_ERR(req))
 			return PTR_ERR(req);
 		req->poll = &crypt->file->poll;
-		err = vcd_submit(crypt->file->queue, req, left);
-		if (err)
-			vcd_request_put(req);
-		else
-			job->requests[job->sent++] = req;
+		job->requests[job->made++] = req;
+	}
+	return 0;
+}
+
+static int vcd_job_send(struct vcd_job *job, long *left)
+{
+	struct vcd_queue *queue = job->crypt.file->queue;
+	int err = 0;
+
+	while (!err && job->sent < job->made) {
+		err = vcd_submit(queue, job->requests[job->sent], left);
+		job->sent += !err;
 	}
 	return err;
 }
@@ -85,8 +98,9 @@ static int vcd_job_start(struct vcd_job *job)
 {
 	struct vcd_crypt *crypt = &job->crypt;
 	long left = vcd_patience();
-	int err = vcd_session_enter(crypt->session, crypt->parts > 1, &left);
+	int err = vcd_job_make(job);
 
+	err = err ?: vcd_session_enter(crypt->session, crypt->parts > 1, &left);
 	if (err)
 		return err;
 	err = vcd_job_send(job, &left);
@@ -115,7 +129,7 @@ long vcd_async_crypt(struct vcd_file *file, const struct crypt_op *op)
 	err = vcd_crypt_begin(&crypt, file, op);
 	if (err)
 		return err;
-	err = vcd_job_admit(file, op->len);
+	err = crypt.parts > VCD_JOB_PARTS ? -ENOMEM : vcd_job_admit(file, op->len);
 	if (err) {
 		vcd_crypt_end(&crypt);
 		return err;

@@ -35,7 +35,8 @@ static int vcd_crypt_divide(struct vcd_crypt *crypt)
 	/* Whole pages, so that those of mapped memory are not cut */
 	crypt->part_bytes = round_down(max_bytes,
 				       max_bytes < PAGE_SIZE ? VCD_BLOCK_MAX : PAGE_SIZE);
-	crypt->parts = DIV_ROUND_UP(crypt->op.len, crypt->part_bytes);
+	/* Rounded up so that no length overflows it */
+	crypt->parts = (crypt->op.len - 1) / crypt->part_bytes + 1;
 	return 0;
 }
 

@@ -177,8 +177,11 @@ struct vcd_region *vcd_region_find(struct vcd_file *file, const void __user *use
 	vma = find_vma(current->mm, start);
 	if (vcd_vma_serves(vma, file, start, bytes, write)) {
 		region = vma->vm_private_data;
-		kref_get(&region->ref);
 		*at = start - vma->vm_start + (vma->vm_pgoff << PAGE_SHIFT);
+		if (WARN_ON_ONCE(*at + bytes > region->count << PAGE_SHIFT))
+			region = NULL;
+		else
+			kref_get(&region->ref);
 	}
 	mmap_read_unlock(current->mm);
 	return region;

@@ -279,10 +279,15 @@ free_out:
 /* Leaves a request to the ring; false when it has been answered in the meantime. */
 static bool vcd_abandon(struct vcd_queue *queue, struct vcd_request *req)
 {
+	bool kick = false;
+
+	rcu_read_lock();
 	spin_lock_irq(&queue->lock);
-	/* An interrupt may have been lost. */
-	if (queue->alive && !req->answered)
+	/* An interrupt may have been lost; one that comes now would find nothing to do. */
+	if (queue->alive && !req->answered) {
 		vcd_take_answers(queue);
+		kick = vcd_flush(queue);
+	}
 	if (!req->answered) {
 		req->abandoned = true;
 		/* What undoes an OPEN is a CLOSE, which the next OPEN may have to wait for. */
@@ -292,6 +297,11 @@ static bool vcd_abandon(struct vcd_queue *queue, struct vcd_request *req)
 		}
 	}
 	spin_unlock_irq(&queue->lock);
+	if (kick)
+		virtqueue_notify(queue->vq);
+	rcu_read_unlock();
+	if (wq_has_sleeper(&queue->room))
+		wake_up_all(&queue->room);
 	return req->abandoned;
 }
 
