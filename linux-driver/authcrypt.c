@@ -224,19 +224,6 @@ static int vcd_auth_give(const struct vcd_auth *auth, const struct vcd_request *
 	return 0;
 }
 
-static int vcd_auth_call(const struct vcd_auth *auth, struct vcd_request *req)
-{
-	struct vcd_queue *queue = auth->file->queue;
-	long left = vcd_patience();
-	int err = vcd_session_enter(auth->session, false, &left);
-
-	if (err)
-		return err;
-	err = vcd_submit(queue, req, &left);
-	vcd_session_leave(auth->session, false);
-	return err ?: vcd_wait_answer(queue, req, &left);
-}
-
 static int vcd_auth_do(const struct vcd_auth *auth)
 {
 	struct vcd_request *req;
@@ -249,7 +236,7 @@ static int vcd_auth_do(const struct vcd_auth *auth)
 	if (!req)
 		return -ENOMEM;
 	err = vcd_auth_fill(auth, req);
-	err = err ?: vcd_auth_call(auth, req);
+	err = err ?: vcd_session_call(auth->file, auth->session, req);
 	err = err ?: vcd_auth_give(auth, req);
 	vcd_data_keep(req, auth->file);
 	vcd_request_put(req);

@@ -65,9 +65,7 @@ void vcd_session_leave(struct vcd_session *session, bool several)
 		wake_up_all(&session->idle);
 }
 
-/* As vcd_call(), but not in the midst of a call that takes several requests */
-static int vcd_session_call(struct vcd_file *file, struct vcd_session *session,
-			    struct vcd_request *req)
+int vcd_session_call(struct vcd_file *file, struct vcd_session *session, struct vcd_request *req)
 {
 	long left = vcd_patience();
 	int err = vcd_session_enter(session, false, &left);

@@ -392,6 +392,8 @@ void vcd_sessions_free(struct vcd_file *file);
 /* Around putting a call's requests on the ring: one, or @several. 0 or an error */
 int vcd_session_enter(struct vcd_session *session, bool several, long *left);
 void vcd_session_leave(struct vcd_session *session, bool several);
+/* As vcd_call(), but not in the midst of a call that takes several requests */
+int vcd_session_call(struct vcd_file *file, struct vcd_session *session, struct vcd_request *req);
 
 /* crypt.c */
 

@@ -1267,3 +1267,16 @@ const struct vcd_backend test_backend_crypt = {
     .authcrypt = blocking_authcrypt,
     CALLS_FOR_ALL,
 };
+
+size_t unhex(const char *hex, uint8_t *to)
+{
+    size_t bytes = strlen(hex) / 2;
+
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned byte;
+
+        CHECK(sscanf(hex + 2 * i, "%2x", &byte) == 1);
+        to[i] = byte;
+    }
+    return bytes;
+}

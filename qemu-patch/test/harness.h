@@ -310,4 +310,7 @@ uint64_t test_hash(const void *data, size_t bytes);
 unsigned threads_alive(void);
 void wait_for_threads(unsigned at_most);
 
+/* The bytes that @hex stands for; returns how many */
+size_t unhex(const char *hex, uint8_t *to);
+
 #endif /* VCD_TEST_HARNESS_H */

@@ -116,19 +116,6 @@ static void expect_bad(const struct auth *auth)
     expect_nothing_shown(chain, EBADMSG);
 }
 
-static size_t unhex(const char *hex, uint8_t *to)
-{
-    size_t bytes = strlen(hex) / 2;
-
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned byte;
-
-        CHECK(sscanf(hex + 2 * i, "%2x", &byte) == 1);
-        to[i] = byte;
-    }
-    return bytes;
-}
-
 /*
  * AEAD
  */

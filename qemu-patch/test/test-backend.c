@@ -17,19 +17,6 @@ static struct bed *bed;
 static struct bed_queue *queue;
 static uint32_t handle;
 
-static size_t unhex(const char *hex, uint8_t *to)
-{
-    size_t bytes = strlen(hex) / 2;
-
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned byte;
-
-        CHECK(sscanf(hex + 2 * i, "%2x", &byte) == 1);
-        to[i] = byte;
-    }
-    return bytes;
-}
-
 static bool is_lacking(uint32_t id)
 {
     return lacking >> (vcd_algorithm(id) - vcd_algorithms) & 1;
