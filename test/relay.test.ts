@@ -78,7 +78,9 @@ describe("a room", () => {
     expect(last.texts).toEqual([...ten.slice(7), "end"]);
     expect(all.texts).toEqual([...ten, "end"]);
     expect(after.texts).toEqual([...ten.slice(4), "end"]);
-    expect(future.texts).toEqual(["end"]);
+    // Who has read more than this log holds has read another.
+    expect(future.texts).toEqual([...ten, "end"]);
+    expect(future.welcomed?.newLog).toBe(true);
     expect(other.texts).toEqual([...ten, "end"]);
     expect([after.welcomed?.newLog, other.welcomed?.newLog]).toEqual([false, true]);
     expect(after.welcomed).toMatchObject({ oldest: 1, next: 11, start: 5 });

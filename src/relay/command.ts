@@ -5,9 +5,9 @@ import { defineCommand } from "../cli/program.ts";
 import { DEFAULT_PORT, wholeNumber } from "../cli/values.ts";
 import { VERSION } from "../version.ts";
 import { DEFAULT_LIMITS, limitsFrom, readLimitsFile } from "./limits.ts";
+import { FSYNC_POLICIES } from "./log/disk/store.ts";
 import { LOG_FORMATS } from "./report.ts";
 import { serve } from "./serve.ts";
-import { FSYNC_POLICIES } from "./store.ts";
 import type { TlsFiles } from "./tls.ts";
 
 const D = DEFAULT_LIMITS;
@@ -26,7 +26,8 @@ export const serverCommand = defineCommand(
   {
     host: { type: "string", description: "Address to listen on", default: "0.0.0.0" },
     port: number("TCP port to listen on, 0 for any that is free", DEFAULT_PORT),
-    "ring-bytes": number("Log kept of each room, in bytes", D.ringBytes),
+    "ring-bytes": number("Memory for each room's newest entries, in bytes", D.ringBytes),
+    memory: number("Memory for those of all rooms together, in bytes", D.memoryBytes),
     "max-frame": number("Greatest frame of a client, in bytes", D.maxFrame),
     "max-rooms": number("Rooms at the same time", D.maxRooms),
     "room-ttl": number("Seconds until an empty room is forgotten", D.roomSeconds),

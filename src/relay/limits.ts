@@ -7,8 +7,10 @@ import { MAX_FRAME } from "../protocol/frame.ts";
 export interface Limits {
   /** Greatest length field of a client's frame, in bytes. */
   readonly maxFrame: number;
-  /** Size of a room's log, in bytes. */
+  /** What a room's newest entries may take in memory, in bytes. */
   readonly ringBytes: number;
+  /** What those of all rooms may take together, in bytes; each has room for one entry in any case. */
+  readonly memoryBytes: number;
   /** Rooms, with or without members. */
   readonly maxRooms: number;
   /** An empty room is forgotten after so long, in seconds. */
@@ -30,6 +32,7 @@ export interface Limits {
 export const DEFAULT_LIMITS: Limits = {
   maxFrame: MAX_FRAME,
   ringBytes: 1 << 20,
+  memoryBytes: 256 << 20,
   maxRooms: 1024,
   roomSeconds: 3600,
   maxConnections: 10_000,
@@ -45,6 +48,7 @@ const DAY = 86_400;
 /** The options of the command line that are limits: which one, its least and its greatest value. */
 export const LIMIT_OPTIONS = {
   "ring-bytes": ["ringBytes", 4096, 2 ** 31],
+  memory: ["memoryBytes", 1 << 20, 2 ** 40],
   "max-frame": ["maxFrame", 1024, MAX_FRAME],
   "max-rooms": ["maxRooms", 1, 1_000_000],
   "room-ttl": ["roomSeconds", 0, 365 * DAY],

@@ -12,7 +12,7 @@ export class Counters {
   bytesOut = 0;
   /** Entries that clients were told they had missed. */
   missed = 0;
-  /** Writes to --data, and entries in them. */
+  /** Batches of entries that were committed. */
   commits = 0;
   problems = 0;
   readonly refusals = new Map<CodeName, number>();
@@ -27,9 +27,11 @@ export interface Gauges {
   readonly connections: number;
   readonly rooms: number;
   readonly roomsKept: number;
+  /** Memory of all rooms' newest entries, and of those that are on their way. */
+  readonly memoryBytes: number;
   readonly stopping: boolean;
   readonly limits: Limits;
-  /** What is wrong with the disk, if something is. */
+  /** What is wrong, if something is. */
   readonly trouble: string | undefined;
 }
 
@@ -57,12 +59,13 @@ export function exposition(counters: Counters, gauges: Gauges): string {
     gauge("connections", "Open connections", gauges.connections),
     gauge("rooms", "Rooms in memory", gauges.rooms),
     gauge("rooms_kept", "Rooms in --data", gauges.roomsKept),
+    gauge("rooms_bytes", "Memory of the rooms' newest entries", gauges.memoryBytes),
     counter("connections_total", "Connections accepted", counters.connections),
     counter("entries_total", "Entries received", counters.entries),
     counter("received_bytes_total", "Bytes received from clients", counters.bytesIn),
     counter("sent_bytes_total", "Bytes sent to clients", counters.bytesOut),
     counter("missed_total", "Entries that clients were told they had missed", counters.missed),
-    counter("commits_total", "Batches written to --data", counters.commits),
+    counter("commits_total", "Batches of entries that were committed", counters.commits),
     counter("problems_total", "Things of the relay's own that went wrong", counters.problems),
     metric("refusals_total", "counter", "Clients refused, closed or slowed", refusals.join("")),
     metric("limit", "gauge", "Limits now in force, by name", limits.join("")),

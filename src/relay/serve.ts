@@ -1,14 +1,22 @@
 /** Runs a relay in this process: from its options to its end by a signal. */
 import { readFileSync } from "node:fs";
+import { BUN_SERVER } from "../bun-transport.ts";
 import { EXIT, ExitError } from "../cli/exit.ts";
-import { Cluster, type ClusterOptions } from "./cluster.ts";
+import { SYSTEM } from "../runtime.ts";
+import type { TlsIdentity } from "../transport.ts";
 import type { Limits } from "./limits.ts";
+import { Budget } from "./log/budget.ts";
+import { DiskLogs } from "./log/disk/logs.ts";
+import { SqliteStore, type SqliteStoreOptions } from "./log/disk/sqlite.ts";
+import { StorageError } from "./log/disk/store.ts";
+import { JetStreamLogs } from "./log/jetstream/logs.ts";
+import { type ClusterOptions, NatsStream } from "./log/jetstream/nats.ts";
+import type { Logs } from "./log/log.ts";
+import { MemoryLogs } from "./log/memory.ts";
 import { metricsUrl, serveMetrics } from "./metrics.ts";
-import { Relay } from "./relay.ts";
 import { ConsoleReport, type LogFormat } from "./report.ts";
-import { StorageError } from "./roomfile.ts";
-import { Store, type StoreOptions } from "./store.ts";
-import { loadTls, type TlsFiles, type TlsIdentity } from "./tls.ts";
+import { Relay } from "./server.ts";
+import { loadTls, type TlsFiles } from "./tls.ts";
 
 export interface Serving {
   readonly host: string;
@@ -18,7 +26,7 @@ export interface Serving {
   readonly log: { readonly detail: "all" | "quiet"; readonly format: LogFormat };
   readonly tls: TlsFiles | undefined;
   readonly accessKey: Uint8Array | undefined;
-  readonly store: StoreOptions | undefined;
+  readonly store: SqliteStoreOptions | undefined;
   readonly cluster: ClusterOptions | undefined;
   readonly metrics: { readonly host: string; readonly port: number } | undefined;
 }
@@ -28,22 +36,22 @@ export async function serve(serving: Serving): Promise<void> {
   const report = new ConsoleReport(serving.log.detail, serving.log.format);
   const limits = affordable(serving.limits(), serving.store !== undefined, report);
   const tls = serving.tls === undefined ? undefined : identity(serving.tls);
-  const store = serving.store === undefined ? undefined : openStore(serving.store, report);
-  const cluster =
-    serving.cluster === undefined ? undefined : await joinCluster(serving.cluster, report);
+  const budget = new Budget(limits.memoryBytes);
+  const logs = await openLogs(serving, budget, report);
   const { host, port, accessKey, metrics } = serving;
-  const relay = listening(
-    host,
-    port,
-    () => new Relay({ host, port, limits, report, store, cluster, tls, accessKey }),
-  );
+  const [runtime, transport] = [SYSTEM, BUN_SERVER];
+  const options = { host, port, limits, report, runtime, transport, logs, budget, tls, accessKey };
+  const relay = listening(host, port, () => new Relay(options));
   if (metrics !== undefined) {
     const server = listening(metrics.host, metrics.port, () =>
       serveMetrics(metrics.host, metrics.port, relay.counters, () => relay.gauges),
     );
     report.state(`metrics at ${metricsUrl(metrics.host, server.port ?? 0)}`);
   }
-  process.on("SIGHUP", () => reload(serving, relay, report));
+  process.on("SIGHUP", () => {
+    reload(serving, relay, report);
+    budget.total = relay.limits.memoryBytes;
+  });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.on(signal, () => void relay.stop(signal).then(() => process.exit(EXIT.OK)));
   }
@@ -69,9 +77,17 @@ function identity(files: TlsFiles): TlsIdentity {
   }
 }
 
-async function joinCluster(options: ClusterOptions, report: ConsoleReport): Promise<Cluster> {
+async function openLogs(serving: Serving, budget: Budget, report: ConsoleReport): Promise<Logs> {
+  if (serving.cluster !== undefined) {
+    return new JetStreamLogs(await joinCluster(serving.cluster, report), SYSTEM, budget);
+  }
+  if (serving.store === undefined) return new MemoryLogs(SYSTEM);
+  return new DiskLogs(await openStore(serving.store, report), budget, SYSTEM);
+}
+
+async function joinCluster(options: ClusterOptions, report: ConsoleReport): Promise<NatsStream> {
   try {
-    return await Cluster.join(options, report);
+    return await NatsStream.join(options, report);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     const hint = "is nats-server running there, with JetStream (-js)?";
@@ -79,11 +95,11 @@ async function joinCluster(options: ClusterOptions, report: ConsoleReport): Prom
   }
 }
 
-function openStore(options: StoreOptions, report: ConsoleReport): Store {
+async function openStore(options: SqliteStoreOptions, report: ConsoleReport): Promise<SqliteStore> {
   // What is kept is nobody else's to read, though it is encrypted.
   process.umask(0o077);
   try {
-    return new Store(options, report);
+    return await SqliteStore.open(options, (problem) => report.problem(problem));
   } catch (error) {
     if (error instanceof StorageError) throw new ExitError(EXIT.UNAVAILABLE, error.message);
     throw error;

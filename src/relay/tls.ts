@@ -1,14 +1,10 @@
 /** The certificate that a relay shows. */
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
+import type { TlsIdentity } from "../transport.ts";
 
 /** Where certificate and key are, as PEM files. */
 export interface TlsFiles {
-  readonly cert: string;
-  readonly key: string;
-}
-
-export interface TlsIdentity {
   readonly cert: string;
   readonly key: string;
 }

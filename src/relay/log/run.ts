@@ -1,6 +1,8 @@
 /** Runs of entries: frames as clients read them, one after the other, with rising numbers. */
-import { ENTRY_HEADER_BYTES } from "../protocol/entry.ts";
-import { LENGTH_BYTES, readU32, readU64 } from "../protocol/frame.ts";
+import { ENTRY_HEADER_BYTES } from "../../protocol/entry.ts";
+import { LENGTH_BYTES, readU32 } from "../../protocol/frame.ts";
+
+const SEQ_AT = LENGTH_BYTES + 1;
 
 /** A run of entries: frames, the first of them with sequence number `first`. */
 export interface Run {
@@ -10,12 +12,17 @@ export interface Run {
   readonly bytes: Uint8Array;
 }
 
-/** The run that bytes from outside are, if they begin with entry `first` and are whole. */
+/** The run that bytes from outside are, if they begin with entry `first` and are whole entries in order. */
 export function asRun(first: number, bytes: Uint8Array): Run | undefined {
   let at = 0;
   let seq = first;
-  while (at + ENTRY_HEADER_BYTES <= bytes.length && readU64(bytes, at + LENGTH_BYTES + 1) === seq) {
-    at += LENGTH_BYTES + readU32(bytes, at);
+  while (at + ENTRY_HEADER_BYTES <= bytes.length && Number.isSafeInteger(seq)) {
+    const length = readU32(bytes, at);
+    // Compared in halves: a number above 2^53 is no entry's, and nothing to throw for.
+    const high = readU32(bytes, at + SEQ_AT);
+    const low = readU32(bytes, at + SEQ_AT + 4);
+    if (length < ENTRY_HEADER_BYTES - LENGTH_BYTES || high * 2 ** 32 + low !== seq) break;
+    at += LENGTH_BYTES + length;
     seq += 1;
   }
   return at === bytes.length ? { first, next: seq, bytes } : undefined;

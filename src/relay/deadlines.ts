@@ -1,0 +1,45 @@
+/** What a connection must have done by when: said HELLO, been let in, given a sign of life, closed. */
+import { GoneReason } from "../protocol/entry.ts";
+import type { Connection } from "./connection/connection.ts";
+import type { Limits } from "./limits.ts";
+
+/** How long a client may take to close its side after a CLOSE, in milliseconds. */
+export const LINGER_MS = 2000;
+
+/** Looks at one connection; called about once a second. @param now milliseconds on the relay's clock */
+export function checkDeadlines(connection: Connection, now: number, limits: Limits): void {
+  const { handshakeSeconds, pingSeconds } = limits;
+  const late = now - connection.openedAt > handshakeSeconds * 1000;
+  switch (connection.state) {
+    case "closing":
+      if (now - connection.closingAt > LINGER_MS) connection.terminate();
+      return;
+    case "hello":
+      if (late) connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
+      return;
+    case "joining":
+      if (late) {
+        const why = `the room could not be had within ${handshakeSeconds} s; try again later`;
+        connection.close("storage", why);
+      }
+      return;
+    case "open":
+      if (connection.unread) connection.heardAt = now;
+      else if (now - connection.heardAt > pingSeconds * 1000) {
+        checkAlive(connection, now, pingSeconds);
+      }
+      return;
+    case "closed":
+      return;
+  }
+}
+
+/** Pings a silent client once; closes it when that brought no sign of life either. */
+function checkAlive(connection: Connection, now: number, pingSeconds: number): void {
+  if (connection.pingedAt < connection.heardAt) {
+    connection.ping(now);
+  } else if (now - connection.pingedAt > pingSeconds * 1000) {
+    connection.goneReason = GoneReason.TIMEOUT;
+    connection.close("idle-timeout", `no answer to a ping within ${pingSeconds} s`);
+  }
+}

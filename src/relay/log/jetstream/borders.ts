@@ -1,0 +1,37 @@
+/**
+ * Where in the stream entries are. A border is a fact that stays true whatever expires: entries before
+ * number N are in messages before number S of the stream, entries from N on in messages from S on.
+ */
+const MAX_BORDERS = 256;
+
+export class Borders {
+  /** S by N. */
+  readonly #known = new Map<number, number>();
+
+  /** @param entry N @param message S */
+  add(entry: number, message: number): void {
+    // Messages without entries lie between the same two entries: the later border leaves them out.
+    const known = this.#known.get(entry) ?? 0;
+    this.#known.delete(entry);
+    this.#known.set(entry, Math.max(known, message));
+    if (this.#known.size <= MAX_BORDERS) return;
+    for (const oldest of this.#known.keys()) {
+      this.#known.delete(oldest);
+      return;
+    }
+  }
+
+  /**
+   * Between which messages to look for the first one that holds entry `entry`, or a later one: not
+   * before `low`, and not behind `high`, if it is there.
+   */
+  around(entry: number, high: number): { low: number; high: number } {
+    let low = 1;
+    for (const [n, s] of this.#known) {
+      if (n <= entry) low = Math.max(low, s);
+      else high = Math.min(high, s);
+    }
+    // From the border itself on there is nothing to search.
+    return { low, high: this.#known.has(entry) ? low : high };
+  }
+}
