@@ -1,6 +1,6 @@
 /** Byte streams between a relay and its clients: what both need of a socket, and Bun's TCP and TLS as one. */
 
-/** One end of a connection. What Bun calls a socket is one as it is. */
+/** One end of a connection. */
 export interface ByteSocket {
   readonly remoteAddress: string;
   readonly remotePort: number;

@@ -10,6 +10,8 @@ import {
 } from "bun:test";
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { encodeFrame, FrameType } from "../src/protocol/frame.ts";
+import { encodeRemark } from "../src/protocol/messages.ts";
 import { HostileRelay } from "./support/hostile-relay.ts";
 import {
   CLIENT,
@@ -54,6 +56,19 @@ async function send(text: string, ...flags: string[]): Promise<Program> {
 
 const lines = (count: number, prefix = "line") =>
   Array.from({ length: count }, (_, i) => `${prefix} ${i}`);
+
+/** Lets `proxy` be a relay that welcomes, and closes as soon as something should be kept. */
+function fullDisk(proxy: HostileRelay): { welcomes: number } {
+  const seen = { welcomes: 0 };
+  proxy.tamper = (type, body) => {
+    if (type !== FrameType.WELCOME) {
+      return [encodeRemark(FrameType.CLOSE, "storage", "no room on the disk")];
+    }
+    seen.welcomes += 1;
+    return [encodeFrame(type, body)];
+  };
+  return seen;
+}
 
 describe("in a pipe", () => {
   test("lines become messages, and it ends when all are acknowledged", async () => {
@@ -216,7 +231,8 @@ describe("over a bad network", () => {
       }
       ann.end();
     })();
-    const breaks = () => bob.events().filter((e) => e.event === "disconnected").length;
+    // Each break is followed by a try, and not each is told: a second one may be no news.
+    const breaks = () => bob.events().filter((e) => e.event === "connecting").length - 1;
     for (let cuts = 0; cuts < 4; cuts++) {
       const [lineCount, breakCount] = [bob.texts().length, breaks()];
       await until("more lines", () => bob.texts().length > lineCount);
@@ -230,6 +246,85 @@ describe("over a bad network", () => {
     expect(bob.events().filter((e) => e.event === "warning")).toEqual([]);
     expect(breaks()).toBe(4);
     expect(new Set(ann.events().flatMap((e) => e.numbers ?? [])).size).toBe(2000);
+    proxy.stop();
+  });
+
+  test("a relay whose disk is full is tried ever less often, said once, and given up in time: 75", async () => {
+    const proxy = new HostileRelay(relay.port);
+    const full = fullDisk(proxy);
+    const ann = client(proxy.port, key, "--nick", "ann", "--timeout", "4");
+    programs.push(ann);
+    ann.end("hello\n");
+    expect(await ann.exited()).toBe(75);
+    const port = proxy.port;
+    const said = ann.stderr.replace(/in \d\.\d s/, "in a while").split("\n");
+    expect(said.slice(1)).toEqual([
+      "chat-client: connected",
+      "chat-client: not connected: no room on the disk; trying again in a while",
+      `chat-client: nothing was accepted by 127.0.0.1 port ${port}: no room on the disk`,
+      "chat-client: 1 messages were not delivered",
+      "",
+    ]);
+    // After 0.3, 0.6, 1.2 s and what is left, each a quarter more or less; every 0.3 s it were 14.
+    expect(full.welcomes).toBeGreaterThan(2);
+    expect(full.welcomes).toBeLessThan(8);
+    proxy.stop();
+  });
+
+  test("once it has room again, that is said once, and what waited arrives", async () => {
+    const proxy = new HostileRelay(relay.port);
+    const { tamper } = proxy;
+    const full = fullDisk(proxy);
+    const ann = client(proxy.port, key, "--nick", "ann", "--json", "--timeout", "60");
+    programs.push(ann);
+    ann.end("hello\n");
+    await until("a third try", () => full.welcomes > 2);
+    const connections = () =>
+      ann.events().filter(({ event }) => event === "connected" || event === "disconnected");
+    expect(connections().map(({ event }) => event)).toEqual(["connected", "disconnected"]);
+    proxy.tamper = tamper;
+    expect(await ann.exited()).toBe(0);
+    expect(connections().map(({ event }) => event)).toEqual([
+      "connected",
+      "disconnected",
+      "connected",
+    ]);
+    expect(ann.event("delivered")?.numbers).toEqual([1]);
+    proxy.stop();
+  });
+
+  test("with nothing to send a relay whose disk is full is not given up: it may be read", async () => {
+    const proxy = new HostileRelay(relay.port);
+    const full = fullDisk(proxy);
+    const bob = client(proxy.port, key, "--nick", "bob", "--listen", "--json", "--timeout", "1");
+    programs.push(bob);
+    await until("tries for longer than its patience", () => full.welcomes > 4);
+    expect(bob.process.exitCode).toBe(null);
+    proxy.stop();
+    expect(await bob.exited()).toBe(69);
+  });
+
+  test("a new log is told of to who has read something of the former one", async () => {
+    const { port } = relay;
+    const proxy = new HostileRelay(port);
+    const { tamper } = proxy;
+    proxy.tamper = (type, body) => (type === FrameType.ENTRY ? [] : [encodeFrame(type, body)]);
+    const flags = ["--listen", "--json", "--timeout", "60"];
+    const reader = await listener("reader", ...flags);
+    const other = client(proxy.port, key, "--nick", "other", ...flags);
+    programs.push(other);
+    await until("other", () => other.event("connected"));
+    await relay.stop();
+    relay = await RelayProcess.start("--port", String(port));
+    proxy.tamper = tamper;
+    for (const [program, newLog] of [
+      [reader, true],
+      [other, false],
+    ] as const) {
+      const again = () => program.events().filter(({ event }) => event === "connected")[1];
+      await until("its return", again);
+      expect(again()).toMatchObject({ again: true, newLog });
+    }
     proxy.stop();
   });
 

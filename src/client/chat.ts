@@ -4,8 +4,8 @@
  *
  * Data moves one way round: say → outbox → seal → link → relay → link → open → events.
  */
+import { HOST_UNKNOWN, UNTRUSTED } from "../bun-transport.ts";
 import { EXIT, type ExitCode } from "../cli/exit.ts";
-import type { Endpoint } from "../cli/values.ts";
 import { type Backend, DeviceError } from "../crypto/backend.ts";
 import type { Entry } from "../protocol/entry.ts";
 import {
@@ -32,36 +32,33 @@ import {
   type Payload,
   SENDER_BYTES,
 } from "../protocol/payload.ts";
+import { type Alarm, pause } from "../runtime.ts";
 import type { ChatEvent, Warning } from "./events.ts";
 import { harmless } from "./harmless.ts";
 import { HistoryReader } from "./history.ts";
-import { HOST_UNKNOWN, Link, type LinkHandler, type TlsOptions, UNTRUSTED } from "./link.ts";
+import { Link, type LinkHandler, type LinkOptions } from "./link.ts";
 import { Outbox, type Outgoing } from "./outbox.ts";
 import { Presence } from "./presence.ts";
+import { Reconnect } from "./reconnect.ts";
 import { Roster } from "./roster.ts";
 import { utf8Bytes } from "./text.ts";
 
-export interface ChatOptions {
-  readonly endpoint: Endpoint;
+export interface ChatOptions extends LinkOptions {
   readonly roomKey: Uint8Array;
   readonly roomId: Uint8Array;
   readonly nick: string;
   readonly backend: Backend;
-  /** Undefined for a connection without TLS. */
-  readonly tls: TlsOptions | undefined;
   /** The relay's access key, 32 bytes, where it asks for one. */
   readonly accessKey: Uint8Array | undefined;
   /** Entries of before the join that are wanted. */
   readonly history: number;
-  /** How long to go without a connection before giving up, in milliseconds. */
+  /** How long to go without a connection that accepts what is said before giving up, in milliseconds. */
   readonly patienceMs: number;
   readonly onEvent: (event: ChatEvent) => void;
 }
 
 /** Messages sent and not yet acknowledged, at most. */
 const WINDOW = 128;
-const FIRST_RETRY_MS = 300;
-const LAST_RETRY_MS = 15_000;
 /** How long the own leave may take to come back, in milliseconds. */
 const LEAVE_MS = 1000;
 /** Senders whose last message number is remembered. */
@@ -79,11 +76,12 @@ export class Chat implements LinkHandler {
   readonly sender: string;
   readonly roster = new Roster();
   readonly #options: ChatOptions;
-  readonly #senderBytes = crypto.getRandomValues(new Uint8Array(SENDER_BYTES));
-  readonly #token = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
+  readonly #senderBytes: Uint8Array;
+  readonly #token: Uint8Array;
   readonly #outbox = new Outbox();
   readonly #opening: OpeningSessions;
-  readonly #presence = new Presence(() => this.#sendPresence("here"));
+  readonly #presence: Presence;
+  readonly #reconnect: Reconnect;
   /** The highest message number that each sender was heard with: lower ones are repeats. */
   readonly #numbers = new Map<string, number>();
   #nick: string;
@@ -101,14 +99,26 @@ export class Chat implements LinkHandler {
   /** Called when the own leave has come back in the log. */
   #leaving: (() => void) | undefined;
   #maxFrame = MAX_FRAME;
-  #attempt = 0;
-  #downSince = performance.now();
-  #retry: Timer | undefined;
+  /** Whether an entry of this log was read. */
+  #hasRead = false;
+  /** What was not told of a connection that may prove no better than those before it. */
+  #untold: (ChatEvent & { type: "connected" }) | undefined;
+  #retry: Alarm | undefined;
   #ended = false;
 
   constructor(options: ChatOptions) {
+    const { runtime, patienceMs } = options;
     this.#options = options;
     this.#nick = options.nick;
+    this.#senderBytes = runtime.random(new Uint8Array(SENDER_BYTES));
+    this.#token = runtime.random(new Uint8Array(TOKEN_BYTES));
+    this.#presence = new Presence(runtime, () => this.#sendPresence("here"));
+    this.#reconnect = new Reconnect({
+      runtime,
+      patienceMs,
+      waiting: () => this.#outbox.size > 0,
+      onGood: () => this.#tellConnected(),
+    });
     this.sender = Buffer.from(this.#senderBytes).toString("hex");
     this.#opening = new OpeningSessions(options.backend, options.roomKey, options.roomId);
   }
@@ -142,14 +152,14 @@ export class Chat implements LinkHandler {
   }
 
   start(): void {
-    this.#attempt += 1;
-    this.#emit({ type: "connecting", attempt: this.#attempt });
-    const { endpoint, roomId } = this.#options;
+    this.#reconnect.trying();
+    this.#emit({ type: "connecting", attempt: this.#reconnect.attempt });
+    const { roomId } = this.#options;
     const { min, max } = VERSION;
     const access = this.#access;
     const proof = access === undefined ? {} : { access };
     const hello = { minVersion: min, maxVersion: max, roomId, token: this.#token, ...proof };
-    this.#link = new Link(endpoint, { ...hello, start: this.#start() }, this, this.#options.tls);
+    this.#link = new Link(this.#options, { ...hello, start: this.#start() }, this);
   }
 
   #start(): Start {
@@ -162,17 +172,24 @@ export class Chat implements LinkHandler {
 
   /** Sends a message, or keeps it until there is a connection. @returns its number */
   say(kind: "text" | "action", text: string): number {
-    const time = Date.now();
-    const { number } = this.#outbox.add({ kind, nick: this.#nick, text, time });
+    return this.#hand({ kind, nick: this.#nick, text, time: this.#date() });
+  }
+
+  #hand(message: Omit<Outgoing, "number">): number {
+    this.#reconnect.handedIn();
+    const { number } = this.#outbox.add(message);
     this.#guard(() => this.#sendWaiting());
     return number;
+  }
+
+  #date(): number {
+    return this.#options.runtime.clock.date();
   }
 
   rename(nick: string): void {
     const former = this.#nick;
     this.#nick = nick;
-    this.#outbox.add({ kind: "nick", nick, text: former, time: Date.now() });
-    this.#guard(() => this.#sendWaiting());
+    this.#hand({ kind: "nick", nick, text: former, time: this.#date() });
   }
 
   /**
@@ -186,11 +203,10 @@ export class Chat implements LinkHandler {
     const end = this.#pastFrom;
     if (end <= 1) return "there is nothing earlier";
     const first = Math.max(1, end - count);
-    const { endpoint, tls, backend, roomKey, roomId } = this.#options;
     const access = this.#access;
     this.#readingPast = true;
     try {
-      const options = { endpoint, tls, access, backend, roomKey, roomId };
+      const options = { ...this.#options, access };
       const page = await new HistoryReader(options, { logId, first, end }).read();
       this.#pastFrom = first;
       const { messages, refused } = page;
@@ -222,14 +238,14 @@ export class Chat implements LinkHandler {
         this.#leaving = resolve;
       });
       this.#guard(() => this.#sendPresence("leave"));
-      await Promise.race([heard, Bun.sleep(LEAVE_MS)]);
+      await Promise.race([heard, pause(this.#options.runtime.clock, LEAVE_MS)]);
     }
     this.#end();
   }
 
   welcome(welcome: Welcome): void {
     this.#guard(() => {
-      const { backend, roomKey, roomId } = this.#options;
+      const { backend, roomKey, roomId, runtime } = this.#options;
       const returning = this.#logId !== undefined;
       if (welcome.newLog) this.roster.clear();
       this.#logId = welcome.logId;
@@ -239,20 +255,28 @@ export class Chat implements LinkHandler {
       else if (welcome.newLog) this.#joinedAt = welcome.start;
       if (!returning || welcome.newLog) this.#pastFrom = welcome.start;
       this.#maxFrame = welcome.maxFrame;
-      this.#sealing = new SealingSession(backend, roomKey, roomId);
-      this.#attempt = 0;
+      this.#sealing = new SealingSession(backend, roomKey, roomId, runtime.random);
       const history = welcome.next - welcome.start;
-      const { newLog } = welcome;
-      this.#emit({ type: "connected", again: returning, history, newLog });
+      const newLog = welcome.newLog && this.#hasRead;
+      if (welcome.newLog) this.#hasRead = false;
+      this.#untold = { type: "connected", again: returning, history, newLog };
+      if (this.#reconnect.welcomed()) this.#tellConnected();
       this.#outbox.rewind();
       this.#sendPresence("join");
       this.#sendWaiting();
     });
   }
 
+  #tellConnected(): void {
+    const event = this.#untold;
+    this.#untold = undefined;
+    if (event !== undefined) this.#emit(event);
+  }
+
   entry(entry: Entry): void {
     this.#guard(() => {
       this.#lastSeq = entry.seq;
+      this.#hasRead = true;
       const opened = this.#opening.open(entry.body);
       if (opened.verdict === "forged") {
         this.#warn("forged", `entry ${entry.seq} is not authentic: altered, or from no member`);
@@ -282,6 +306,7 @@ export class Chat implements LinkHandler {
     }
     const sender = Buffer.from(payload.sender).toString("hex");
     const own = sender === this.sender;
+    if (own) this.#reconnect.accepted();
     const isNew = payload.number === 0 || this.#firstTime(sender, payload.number);
     if (own && payload.number > 0) this.#delivered(entry.seq, payload.number);
     if (own && payload.kind === "leave") this.#leaving?.();
@@ -354,8 +379,8 @@ export class Chat implements LinkHandler {
     if (this.#sealing !== undefined) {
       this.#sealing.close();
       this.#sealing = undefined;
-      this.#downSince = performance.now();
     }
+    this.#untold = undefined;
     const code = remark === undefined ? undefined : codeName(remark.code);
     const hopeless = code === undefined ? undefined : HOPELESS[code];
     const said = harmless(why);
@@ -367,16 +392,18 @@ export class Chat implements LinkHandler {
       this.#fail(EXIT.PROTOCOL, said);
       return;
     }
-    const delay = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.max(0, this.#attempt - 1));
-    const retryMs = Math.round(delay * (0.75 + Math.random() / 2));
-    const { patienceMs, endpoint } = this.#options;
-    if (performance.now() + retryMs - this.#downSince > patienceMs) {
+    const next = this.#reconnect.down(said);
+    if (next.kind === "give-up") {
+      const { host, port } = this.#options.endpoint;
+      const trouble = next.welcomed ? "nothing was accepted by" : "no connection to";
       const exitCode = why === HOST_UNKNOWN ? EXIT.NOHOST : EXIT.UNAVAILABLE;
-      this.#fail(exitCode, `no connection to ${endpoint.host} port ${endpoint.port}: ${said}`);
+      this.#fail(exitCode, `${trouble} ${host} port ${port}: ${said}`);
       return;
     }
-    this.#emit({ type: "disconnected", why: said, retryMs });
-    this.#retry = setTimeout(() => this.start(), retryMs);
+    const { afterMs: retryMs, news } = next;
+    const { attempt } = this.#reconnect;
+    if (news) this.#emit({ type: "disconnected", why: said, retryMs, attempt });
+    this.#retry = this.#options.runtime.clock.after(retryMs, () => this.start());
   }
 
   /** Sends what waits, once all entries of before this connection are known. */
@@ -406,7 +433,7 @@ export class Chat implements LinkHandler {
   }
 
   #sendPresence(kind: "join" | "leave" | "here"): void {
-    this.#send({ kind, number: 0, nick: this.#nick, text: "", time: Date.now() });
+    this.#send({ kind, number: 0, nick: this.#nick, text: "", time: this.#date() });
   }
 
   #warn(warning: Warning, text: string): void {
@@ -436,7 +463,8 @@ export class Chat implements LinkHandler {
   #end(): void {
     if (this.#ended) return;
     this.#ended = true;
-    clearTimeout(this.#retry);
+    this.#retry?.cancel();
+    this.#reconnect.cancel();
     this.#presence.cancel();
     this.#link?.close();
     this.#sealing?.close();

@@ -1,5 +1,6 @@
 /** The command line of ./chat-client. */
 import { readFileSync } from "node:fs";
+import { BUN_CLIENT } from "../bun-transport.ts";
 import { EXIT, type ExitCode, ExitError } from "../cli/exit.ts";
 import { defaultKeyFile, newRoomKey, readKeyFile, writeKeyFile } from "../cli/keyfile.ts";
 import { type Command, defineCommand } from "../cli/program.ts";
@@ -7,11 +8,12 @@ import { DEFAULT_PORT, type Endpoint, endpoint, wholeNumber } from "../cli/value
 import { DeviceError } from "../crypto/backend.ts";
 import { type Choices, type Chosen, chooseBackend } from "../crypto/choose.ts";
 import { fingerprint, passphraseKey, roomId } from "../protocol/keys.ts";
+import { SYSTEM } from "../runtime.ts";
+import type { TlsOptions } from "../transport.ts";
 import { VERSION } from "../version.ts";
 import { Chat } from "./chat.ts";
 import type { ChatEvent } from "./events.ts";
 import { decodeInvite, encodeInvite } from "./invite.ts";
-import type { TlsOptions } from "./link.ts";
 import { PipeUi } from "./pipe.ts";
 import { askSecret, readSecret } from "./secret.ts";
 import { TerminalUi } from "./terminal.ts";
@@ -153,7 +155,7 @@ export const chatCommand = (choices: Choices) =>
         type: "string",
         valueHint: "s",
         description:
-          "Seconds without a connection until giving up (Default: never on a terminal, 10 in a pipe)",
+          "Seconds until giving up while nothing is accepted (Default: never on a terminal, 10 in a pipe)",
       },
       quiet: { type: "boolean", description: "In a pipe: no news of the connection on stderr" },
     },
@@ -190,6 +192,8 @@ export const chatCommand = (choices: Choices) =>
       onEvent({ type: "crypto", text: reason });
       const id = roomId(roomKey, room);
       const chat = new Chat({
+        runtime: SYSTEM,
+        transport: BUN_CLIENT,
         endpoint: target,
         roomKey,
         roomId: id,

@@ -21,14 +21,21 @@ export type ChatEvent =
   | { readonly type: "connecting"; readonly attempt: number }
   | {
       readonly type: "connected";
-      /** Whether this client was connected before. */
+      /** Whether this client was connected before. Told again once such a connection proves good. */
       readonly again: boolean;
       /** Entries that follow at once. */
       readonly history: number;
-      /** The relay no longer has the log that this client was reading. */
+      /** The relay no longer has the log that this client has read entries of. */
       readonly newLog: boolean;
     }
-  | { readonly type: "disconnected"; readonly why: string; readonly retryMs: number }
+  | {
+      /** Told once for each reason, until a connection has proved good. */
+      readonly type: "disconnected";
+      readonly why: string;
+      readonly retryMs: number;
+      /** Tries that have failed since then. */
+      readonly attempt: number;
+    }
   | ({ readonly type: "said"; readonly kind: Kind; readonly text: string } & Said)
   | { readonly type: "delivered"; readonly seq: number; readonly numbers: readonly number[] }
   | { readonly type: "lost"; readonly name: string; readonly sender: string }

@@ -2,7 +2,6 @@
  * A page of a room's earlier entries, read over a connection of its own, so that what comes now is not
  * held up. Nothing is sent but HELLO: the room does not learn of it.
  */
-import type { Endpoint } from "../cli/values.ts";
 import type { Backend } from "../crypto/backend.ts";
 import type { Entry } from "../protocol/entry.ts";
 import { OpeningSessions, PAYLOAD_AT } from "../protocol/envelope.ts";
@@ -15,11 +14,9 @@ import {
   type Welcome,
 } from "../protocol/messages.ts";
 import { decodePayload, type Payload } from "../protocol/payload.ts";
-import { Link, type LinkHandler, type TlsOptions } from "./link.ts";
+import { Link, type LinkHandler, type LinkOptions } from "./link.ts";
 
-export interface HistoryOptions {
-  readonly endpoint: Endpoint;
-  readonly tls: TlsOptions | undefined;
+export interface HistoryOptions extends LinkOptions {
   readonly access: Uint8Array | undefined;
   readonly roomKey: Uint8Array;
   readonly roomId: Uint8Array;
@@ -55,7 +52,7 @@ export class HistoryReader implements LinkHandler {
   readonly #done = Promise.withResolvers<Page>();
 
   constructor(options: HistoryOptions, range: Range) {
-    const { endpoint, tls, access, roomKey, roomId, backend } = options;
+    const { access, roomKey, roomId, backend } = options;
     this.#range = range;
     this.#opening = new OpeningSessions(backend, roomKey, roomId);
     const hello = {
@@ -67,7 +64,7 @@ export class HistoryReader implements LinkHandler {
       start: { kind: "after", logId: range.logId, seq: range.first - 1 } as const,
       ...(access === undefined ? {} : { access }),
     };
-    this.#link = new Link(endpoint, hello, this, tls);
+    this.#link = new Link(options, hello, this);
   }
 
   /** The messages among the entries. @throws Error that says why there are none */

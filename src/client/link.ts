@@ -1,5 +1,4 @@
-/** One TCP connection to a relay: frames in, frames out, signs of life. */
-import type { Socket } from "bun";
+/** One connection to a relay: frames in, frames out, signs of life. */
 import type { Endpoint } from "../cli/values.ts";
 import { decodeEntry, ENTRY_EXTRA_BYTES, type Entry } from "../protocol/entry.ts";
 import { ProtocolError } from "../protocol/errors.ts";
@@ -15,6 +14,8 @@ import {
   type Remark,
   type Welcome,
 } from "../protocol/messages.ts";
+import type { Alarm, Clock, Runtime } from "../runtime.ts";
+import type { ByteSocket, ClientTransport, TlsOptions } from "../transport.ts";
 
 export interface LinkHandler {
   welcome(welcome: Welcome): void;
@@ -26,69 +27,63 @@ export interface LinkHandler {
   down(why: string, remark: Remark | undefined): void;
 }
 
-/** How a client makes sure of its relay. */
-export interface TlsOptions {
-  /** Certificates, as PEM, that the relay's must come from; undefined for those the system trusts. */
-  readonly ca?: string;
+export interface LinkOptions {
+  readonly runtime: Runtime;
+  readonly transport: ClientTransport;
+  readonly endpoint: Endpoint;
+  /** Undefined for a connection without TLS. */
+  readonly tls: TlsOptions | undefined;
 }
 
 /** How long a connection and its handshake may take, in milliseconds. */
 const CONNECT_MS = 10_000;
 const TICK_MS = 1000;
+/** How long the relay may take to close its side after this one, in milliseconds. */
+const LINGER_MS = 2000;
 
 export class Link {
   readonly #handler: LinkHandler;
   readonly #parser = new FrameParser(MAX_FRAME + ENTRY_EXTRA_BYTES);
   readonly #onFrame = (type: number, bytes: Uint8Array, start: number, end: number) =>
     this.#frame(type, bytes, start, end);
-  #socket: Socket | undefined;
+  readonly #clock: Clock;
+  #socket: ByteSocket | undefined;
   /** Bytes that the socket has not taken yet. */
   #unsent: Uint8Array[] = [];
   #remark: Remark | undefined;
   #down = false;
   #welcomed = false;
   #pingMs = CONNECT_MS;
-  #heardAt = performance.now();
-  readonly #ticker: Timer;
+  #heardAt: number;
+  readonly #ticker: Alarm;
+  #linger: Alarm | undefined;
 
-  constructor(endpoint: Endpoint, hello: Hello, handler: LinkHandler, tls: TlsOptions | undefined) {
+  constructor(options: LinkOptions, hello: Hello, handler: LinkHandler) {
+    const { runtime, transport, endpoint, tls } = options;
     this.#handler = handler;
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS);
+    this.#clock = runtime.clock;
+    this.#heardAt = this.#clock.now();
+    this.#ticker = this.#clock.every(TICK_MS, () => this.#tick());
     this.#write(encodeHello(hello));
-    Bun.connect({
-      hostname: endpoint.host,
-      port: endpoint.port,
-      ...(tls === undefined ? {} : { tls: { ...tls, serverName: endpoint.host } }),
-      socket: {
-        open: (socket) => {
-          if (this.#down) socket.terminate();
-          else if (tls === undefined) this.#opened(socket);
-        },
-        // Nothing is sent before the relay's certificate and name have been found right.
-        handshake: (socket, verified, error) => {
-          if (verified && !this.#down) this.#opened(socket);
-          else this.#distrust(socket, error);
-        },
-        data: (_, chunk) => this.#receive(chunk),
-        drain: () => this.#flush(),
-        close: (_, error) => this.#end(error?.message ?? "the relay closed the connection"),
-        error: (_, error) => this.#end(error.message),
-        connectError: (_, error) => this.#end(connectProblem(error)),
+    transport.connect(endpoint, tls, {
+      open: (socket) => this.#opened(socket),
+      data: (chunk) => this.#receive(chunk),
+      drain: () => this.#flush(),
+      closed: (why) => {
+        this.#linger?.cancel();
+        this.#end(why);
       },
-    }).catch((error: unknown) => this.#end(connectProblem(error)));
+    });
   }
 
-  #opened(socket: Socket): void {
+  #opened(socket: ByteSocket): void {
+    if (this.#down) {
+      socket.terminate();
+      return;
+    }
     this.#socket = socket;
-    socket.setNoDelay(true);
-    this.#heardAt = performance.now();
+    this.#heardAt = this.#clock.now();
     this.#flush();
-  }
-
-  #distrust(socket: Socket, error: Error | null): void {
-    const code = error !== null && "code" in error ? String(error.code) : "";
-    this.#end(tlsProblem(code, error?.message ?? "no reason given"));
-    socket.terminate();
   }
 
   /** Sends a frame; what the socket does not take at once follows when it can. */
@@ -111,7 +106,7 @@ export class Link {
   }
 
   #receive(chunk: Uint8Array): void {
-    this.#heardAt = performance.now();
+    this.#heardAt = this.#clock.now();
     try {
       this.#parser.feed(chunk, this.#onFrame);
     } catch (error) {
@@ -156,7 +151,7 @@ export class Link {
 
   /** Looks for signs of life: a relay that pings others is heard at least so often. */
   #tick(): void {
-    const silent = performance.now() - this.#heardAt;
+    const silent = this.#clock.now() - this.#heardAt;
     if (!this.#welcomed && silent > CONNECT_MS) {
       this.#end(`no answer within ${CONNECT_MS / 1000} s`);
     } else if (this.#welcomed && silent > this.#pingMs * 2 + TICK_MS) {
@@ -171,51 +166,18 @@ export class Link {
     if (this.#down) return;
     this.#flush();
     this.#down = true;
-    clearInterval(this.#ticker);
-    this.#socket?.end();
+    this.#ticker.cancel();
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    this.#linger = this.#clock.after(LINGER_MS, () => socket.terminate());
+    socket.end();
   }
 
   #end(why: string): void {
     if (this.#down) return;
     this.#down = true;
-    clearInterval(this.#ticker);
-    this.#socket?.end();
+    this.#ticker.cancel();
+    this.#socket?.terminate();
     this.#handler.down(why, this.#remark);
   }
 }
-
-/** What a failed TLS handshake means. */
-function tlsProblem(code: string, message: string): string {
-  switch (code) {
-    case "ERR_TLS_CERT_ALTNAME_INVALID":
-      return `${UNTRUSTED}: its certificate is for another name (${message})`;
-    case "CERT_HAS_EXPIRED":
-      return `${UNTRUSTED}: its certificate has expired`;
-    case "ECONNRESET":
-    case "EPROTO":
-      return "the relay speaks no TLS there, or not this client's (try without --tls)";
-    default:
-      return `${UNTRUSTED}: ${message} (name its issuer's certificate with --tls-ca)`;
-  }
-}
-
-/** How the reason begins that is given for a certificate that is not to be trusted. */
-export const UNTRUSTED = "the relay can't be trusted";
-
-/** What a failed connection means. */
-function connectProblem(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? String(error.code) : "";
-  switch (code) {
-    case "ECONNREFUSED":
-      return "nothing listens there (is chat-server running?)";
-    case "ENOTFOUND":
-    case "EAI_AGAIN":
-    case "DNS_ENOTFOUND":
-      return HOST_UNKNOWN;
-    default:
-      return error instanceof Error ? `${error.message}${code ? ` (${code})` : ""}` : String(error);
-  }
-}
-
-/** The reason given for a host name that can't be resolved. */
-export const HOST_UNKNOWN = "the host is not known";

@@ -4,6 +4,8 @@
  * larger room, and serves everyone who joined meanwhile.
  */
 
+import { type Alarm, fraction, type Runtime } from "../runtime.ts";
+
 const BASE_MS = 100;
 const PER_MEMBER_MS = 20;
 const MAX_SPREAD_MS = 5000;
@@ -11,11 +13,13 @@ const MAX_SPREAD_MS = 5000;
 const QUIET_MS = 2000;
 
 export class Presence {
+  readonly #runtime: Runtime;
   readonly #announce: () => void;
-  #timer: Timer | undefined;
+  #timer: Alarm | undefined;
   #lastAt = Number.NEGATIVE_INFINITY;
 
-  constructor(announce: () => void) {
+  constructor(runtime: Runtime, announce: () => void) {
+    this.#runtime = runtime;
     this.#announce = announce;
   }
 
@@ -23,19 +27,17 @@ export class Presence {
   askedFor(members: number): void {
     if (this.#timer !== undefined) return;
     const spread = Math.min(MAX_SPREAD_MS, BASE_MS + PER_MEMBER_MS * members);
-    const quiet = Math.max(0, this.#lastAt + QUIET_MS - performance.now());
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = undefined;
-        this.#lastAt = performance.now();
-        this.#announce();
-      },
-      quiet + Math.random() * spread,
-    );
+    const { clock } = this.#runtime;
+    const quiet = Math.max(0, this.#lastAt + QUIET_MS - clock.now());
+    this.#timer = clock.after(quiet + fraction(this.#runtime) * spread, () => {
+      this.#timer = undefined;
+      this.#lastAt = clock.now();
+      this.#announce();
+    });
   }
 
   cancel(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.cancel();
     this.#timer = undefined;
   }
 }

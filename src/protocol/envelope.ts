@@ -8,6 +8,7 @@
  */
 import type { Backend, KeyPair } from "../crypto/backend.ts";
 import { ciphertextBytes, IV_BYTES, TAG_BYTES } from "../crypto/suite.ts";
+import { type Runtime, SYSTEM } from "../runtime.ts";
 import { readU64, writeU64 } from "./frame.ts";
 import { SALT_BYTES, sessionKeys } from "./keys.ts";
 import { ROOM_ID_BYTES } from "./messages.ts";
@@ -59,10 +60,18 @@ export class SealingSession {
   readonly salt: Uint8Array;
   readonly #keys: KeyPair;
   readonly #buffer: Uint8Array;
+  readonly #random: Runtime["random"];
   #counter = 0;
 
-  constructor(backend: Backend, roomKey: Uint8Array, room: Uint8Array) {
-    this.salt = crypto.getRandomValues(new Uint8Array(SALT_BYTES));
+  /** @param random where the salt and every IV come from: nobody may guess them or see one twice */
+  constructor(
+    backend: Backend,
+    roomKey: Uint8Array,
+    room: Uint8Array,
+    random: Runtime["random"] = SYSTEM.random,
+  ) {
+    this.#random = random;
+    this.salt = random(new Uint8Array(SALT_BYTES));
     this.#keys = openKeys(backend, roomKey, room, this.salt);
     this.#buffer = roomBuffer(room);
     this.#buffer[HEADER_AT] = ENVELOPE_VERSION;
@@ -78,7 +87,7 @@ export class SealingSession {
   seal(write: (buffer: Uint8Array, at: number) => number): Uint8Array {
     const length = write(this.#buffer, PAYLOAD_AT);
     writeU64(this.#buffer, HEADER_AT + COUNTER_AT, this.#counter);
-    crypto.getRandomValues(this.#buffer.subarray(IV_AT, PAYLOAD_AT));
+    this.#random(this.#buffer.subarray(IV_AT, PAYLOAD_AT));
     const end = this.#keys.seal(this.#buffer, 0, IV_AT, length);
     this.#counter += 1;
     return this.#buffer.subarray(HEADER_AT, end);

@@ -127,8 +127,8 @@ function listening<T>(host: string, port: number, start: () => T): T {
 
 /** Descriptors that the relay needs besides its clients' sockets. */
 const OTHER_FILES = 32;
-/** Descriptors of a room that is kept: its file, and the write-ahead log twice. */
-const FILES_A_ROOM = 3;
+/** Descriptors of a room that is kept: its file and the write-ahead log, each twice. */
+const FILES_A_ROOM = 4;
 
 /** Limits with as many connections as the open-file limit lets there be. */
 function affordable(limits: Limits, keeps: boolean, report: ConsoleReport): Limits {

@@ -193,10 +193,12 @@ export class Relay implements Host, RoomHost {
     });
   }
 
-  replaced(room: Room, token: string): void {
+  replaced(room: Room, token: string): number | undefined {
     const earlier = this.#takeover.holder(room.key, token);
     // The word may be this relay's own, said for the connection that is coming in.
-    if (earlier !== undefined && earlier.state !== "joining") this.#replace(earlier);
+    if (earlier === undefined || earlier.state === "joining") return undefined;
+    this.#replace(earlier);
+    return earlier.number;
   }
 
   /** A client came back before its old connection was known dead: that one must not speak again. */

@@ -10,6 +10,11 @@ import { join } from "node:path";
 
 export const ROOT = join(import.meta.dir, "../..");
 export const PROGRAMS = ["chat-server", "chat-client"] as const;
+/** What runs in threads of its own, under `src/`: in the executable it has the same path (thread.ts). */
+const THREADS = {
+  "chat-server": ["relay/log/disk/worker.ts"],
+  "chat-client": [],
+} as const;
 const TARGETS = [
   "linux-x64",
   "linux-x64-baseline",
@@ -23,14 +28,20 @@ const TARGETS = [
 export async function build(folder: string, target?: string): Promise<void> {
   mkdirSync(folder, { recursive: true });
   for (const program of PROGRAMS) {
-    await compile(join(ROOT, "src", `${program}.ts`), join(folder, program), target);
+    const threads = THREADS[program].map((path) => join(ROOT, "src", path));
+    await compile(join(ROOT, "src", `${program}.ts`), join(folder, program), target, threads);
   }
 }
 
-/** Compiles one program. */
-export async function compile(source: string, outfile: string, target?: string): Promise<void> {
+/** Compiles one program, and what it runs in threads. */
+export async function compile(
+  source: string,
+  outfile: string,
+  target?: string,
+  threads: readonly string[] = [],
+): Promise<void> {
   const result = await Bun.build({
-    entrypoints: [source],
+    entrypoints: [source, ...threads],
     minify: { syntax: true, whitespace: true },
     compile: {
       outfile,

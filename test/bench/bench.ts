@@ -46,20 +46,28 @@ interface Measured {
   readonly p99us: number;
 }
 
-async function load(...words: (string | number)[]): Promise<Load> {
+/** @param ready is called when all are connected, before the first message */
+async function load(ready: () => void, ...words: (string | number)[]): Promise<Load> {
   const command = ["taskset", "-c", "1", join(bin, "load"), ...words.map(String)];
   const run = Bun.spawn(command, { stdio: ["ignore", "pipe", "inherit"] });
-  const text = await new Response(run.stdout).text();
+  let text = "";
+  for await (const chunk of run.stdout.pipeThrough(new TextDecoderStream())) {
+    if (text === "") ready();
+    text += chunk;
+  }
   if ((await run.exited) !== 0) throw new Error(`the load generator failed: ${words.join(" ")}`);
-  return JSON.parse(text) as Load;
+  return JSON.parse(text.slice(text.indexOf("\n"))) as Load;
 }
 
 async function measure(contender: Contender, subscribers: number, bytes: number, window: number) {
   const server = await Server.start(contender);
   if (server === undefined) return undefined;
   try {
-    const before = server.cpuSeconds;
+    let before = 0;
     const got = await load(
+      () => {
+        before = server.cpuSeconds;
+      },
       contender.protocol,
       server.port,
       subscribers,
@@ -199,7 +207,7 @@ async function memory(): Promise<void> {
 ensurePackages(BENCH_TOOLS);
 await ensureExecutables();
 compile("load", "-lssl", "-lcrypto");
-compile("limit-relay");
+compile("limit-relay", "-lssl", "-lcrypto");
 console.log(`# Benchmark, ${new Date().toISOString().slice(0, 10)}, medians of ${RUNS} runs\n`);
 await fanOut();
 await prices();

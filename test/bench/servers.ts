@@ -52,12 +52,17 @@ function data(): string {
   return folder;
 }
 
-/** A certificate that nobody checks. */
-function certificate(): string[] {
+/** A certificate that nobody checks. @returns the paths of it and of its key */
+function certificate(): [string, string] {
   const [cert, key] = [join(bin, "cert.pem"), join(bin, "key.pem")];
   const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
   const files = ["-keyout", key, "-out", cert, "-subj", "/CN=bench"];
   Bun.spawnSync(["openssl", "req", "-x509", ...curve, ...files]);
+  return [cert, key];
+}
+
+function tlsFlags(): string[] {
+  const [cert, key] = certificate();
   return ["--tls-cert", cert, "--tls-key", key];
 }
 
@@ -69,7 +74,12 @@ export const RELAYS: readonly Contender[] = [
   relay("--data, --fsync always", "vcc", () => ["--data", data()]),
   relay("--data, --fsync second", "vcc", () => ["--data", data(), "--fsync", "second"]),
   relay("--data, --fsync never", "vcc", () => ["--data", data(), "--fsync", "never"]),
-  relay("--tls-cert", "tls", certificate),
+  relay("--tls-cert", "tls", tlsFlags),
+  {
+    name: "limit over OpenSSL (bare C)",
+    protocol: "tls",
+    command: (port) => [join(bin, "limit-relay"), String(port), ...certificate()],
+  },
   {
     ...relay("--cluster", "vcc", () => []),
     companion: (port) =>

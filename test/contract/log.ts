@@ -76,7 +76,7 @@ class Watched implements LogEvents {
     this.lostBy = error;
   }
 
-  replaced(): void {
+  replaced(): undefined {
     // Nobody connects here.
   }
 

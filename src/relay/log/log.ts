@@ -18,8 +18,11 @@ export interface LogEvents {
    * The log is closed already, and says nothing more.
    */
   lost(error: unknown): void;
-  /** The client with this token has connected again, here or to another relay. */
-  replaced(token: string): void;
+  /**
+   * The client with this token has connected again, here or to another relay.
+   * @returns the number of its old connection here, if it has one: nothing of it is to come any more
+   */
+  replaced(token: string): number | undefined;
 }
 
 export interface Log {

@@ -11,8 +11,8 @@ export interface RoomHost {
   committed(): void;
   /** What these members sent is not kept: they must send it again. */
   notKept(senders: readonly Connection[], error: unknown): void;
-  /** A client that was here has connected again, to this relay or to another. */
-  replaced(room: Room, token: string): void;
+  /** A client has connected again, to this relay or to another. @returns its old connection here */
+  replaced(room: Room, token: string): number | undefined;
   /** The room can't go on as it is: its members must come back, and it be opened again. */
   lost(room: Room, error: unknown): void;
 }
@@ -107,8 +107,8 @@ export class Room implements LogEvents {
     );
   }
 
-  replaced(token: string): void {
-    this.#host.replaced(this, token);
+  replaced(token: string): number | undefined {
+    return this.#host.replaced(this, token);
   }
 
   lost(error: unknown): void {

@@ -6,10 +6,11 @@
  * While the write-ahead log is taken over into the database nothing may be written: the log must be on
  * the disk before the database has any of it, and the database before the log begins anew.
  */
-import { closeSync as closeNew, existsSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { asRun, cut, joined, type Run } from "../run.ts";
 import { attempt } from "./attempt.ts";
 import { type Descriptors, dataSync } from "./descriptors.ts";
+import { removeFile } from "./names.ts";
 import {
   DamagedError,
   type FsyncPolicy,
@@ -54,25 +55,35 @@ export class RoomFile {
   #marked: boolean;
   /** Bytes in the write-ahead log, about; at least 1 when there are any. */
   #logged: number;
-  /** The file's name may not be on the disk. */
-  #unnamed: boolean;
+  /**
+   * Names may not be on the disk, nor what is in the database and not in the log. A name above all: the
+   * log that a process before this one has removed would come back with the power, and be believed.
+   */
+  #unsettled = true;
   /** Nothing may be written until it has ended. */
   #checkpointing: Promise<void> | undefined;
   #syncing: Promise<void> | undefined;
   #nextSync: Promise<void> | undefined;
   /** What ended it: nobody knows what the disk has, or it is damaged. */
   #failure: Error | undefined;
+  /** It is being closed: nothing is written any more. */
+  #ending = false;
   #closed = false;
 
   /** Makes a room's file. @throws StorageError; nothing is there then that was not before */
   static make(path: string, logId: Uint8Array, options: RoomFileOptions): RoomFile {
     return attempt(path, () => {
-      closeNew(openSync(path, "wx", 0o600));
-      const table = new Table(path, options.patience);
-      return closing(table, () => {
-        table.create(logId);
-        return new RoomFile(path, table, options, true);
-      });
+      closeSync(openSync(path, "wx", 0o600));
+      try {
+        const table = new Table(path, options.patience);
+        return closing(table, () => {
+          table.create(logId);
+          return new RoomFile(path, table, options, true);
+        });
+      } catch (error) {
+        removeFile(path);
+        throw error;
+      }
     });
   }
 
@@ -97,7 +108,7 @@ export class RoomFile {
     this.path = path;
     this.#options = options;
     this.#table = table;
-    table.use();
+    table.check();
     const [log, next] = [table.fact("log"), table.fact("next")];
     if (!(log instanceof Uint8Array) || !isNumber(next)) {
       throw new DamagedError(`${path} has not the format of this version`);
@@ -109,7 +120,6 @@ export class RoomFile {
     }
     this.#bytes = table.bytes;
     this.#logged = isLogged ? 1 : 0;
-    this.#unnamed = isLogged;
     this.#logId = this.#survivor(new Uint8Array(log));
     this.#marked = table.fact("boot") !== undefined;
   }
@@ -164,11 +174,9 @@ export class RoomFile {
    * @throws StorageError
    */
   async settle(): Promise<void> {
-    const isSafe = this.#options.fsync !== "always" && this.#logged === 0 && !this.#marked;
-    if (isSafe) return;
+    if (this.#options.fsync !== "always" && this.#logged === 0 && !this.#marked) return;
     try {
       await this.sync();
-      await dataSync(this.#dbDescriptor());
     } catch (error) {
       throw new StorageError(`${this.path}: ${error instanceof Error ? error.message : error}`);
     }
@@ -206,19 +214,11 @@ export class RoomFile {
   /** As Store's `append` says. */
   async append(runs: readonly Run[], time: number, sync: boolean): Promise<number> {
     await this.#free();
-    const state = [this.#oldest, this.#next, this.#bytes] as const;
     const marking = !sync && !this.#marked;
-    try {
-      attempt(this.path, () =>
-        this.#table.transaction(() => {
-          if (marking) this.#table.setFact("boot", this.#options.boot);
-          for (const run of runs) this.#insert(run, time);
-        }),
-      );
-    } catch (error) {
-      [this.#oldest, this.#next, this.#bytes] = state;
-      throw error;
-    }
+    this.#change(() => {
+      if (marking) this.#table.setFact("boot", this.#options.boot);
+      for (const run of runs) this.#insert(run, time);
+    });
     for (const run of runs) {
       this.#logged += Math.max(run.bytes.length, PAGE_SIZE) + PAGES_BESIDES * PAGE_SIZE;
     }
@@ -230,6 +230,17 @@ export class RoomFile {
     }
     this.#startCheckpoint();
     return oldest;
+  }
+
+  /** Changes the file, or neither it nor what is known of it. @throws DamagedError, StorageError */
+  #change(action: () => void): void {
+    const state = [this.#oldest, this.#next, this.#bytes] as const;
+    try {
+      attempt(this.path, () => this.#table.transaction(action));
+    } catch (error) {
+      [this.#oldest, this.#next, this.#bytes] = state;
+      throw error;
+    }
   }
 
   #insert({ first, next, bytes }: Run, time: number): void {
@@ -266,14 +277,18 @@ export class RoomFile {
     const oldest = this.#table.oldest;
     this.#oldest = oldest?.first ?? this.#next;
     // What has no batch any more goes on with its numbers all the same.
-    if ((this.#table.newest?.first ?? 0) < extent.first) this.#table.setFact("next", this.#next);
+    if (oldest === undefined) this.#table.setFact("next", this.#next);
   }
 
   #dropDamaged(row: Row): void {
     const extent: Extent = { ...row, time: 0, size: sizeOf(row.bytes) };
     const last = this.#after(extent) - 1;
     this.#options.report(`entries ${row.first} to ${last} in ${this.path} are damaged and dropped`);
-    this.#table.transaction(() => this.#drop(extent));
+    this.#change(() => {
+      this.#drop(extent);
+      // It may have been the newest.
+      this.#table.setFact("next", this.#next);
+    });
     this.#logged += PAGES_BESIDES * PAGE_SIZE;
   }
 
@@ -284,21 +299,13 @@ export class RoomFile {
     const limit = now - seconds * 1000;
     const isOld = (extent: Extent | undefined): extent is Extent =>
       extent !== undefined && !(typeof extent.time === "number" && extent.time >= limit);
-    const state = [this.#oldest, this.#bytes] as const;
-    try {
-      attempt(this.path, () => {
-        if (seconds === 0 || !isOld(this.#table.oldest)) return;
-        this.#table.transaction(() => {
-          for (let oldest = this.#table.oldest; isOld(oldest); oldest = this.#table.oldest) {
-            this.#drop(oldest);
-            this.#logged += PAGES_BESIDES * PAGE_SIZE;
-          }
-        });
-      });
-    } catch (error) {
-      [this.#oldest, this.#bytes] = state;
-      throw error;
-    }
+    if (seconds === 0 || !attempt(this.path, () => isOld(this.#table.oldest))) return this.#oldest;
+    this.#change(() => {
+      for (let oldest = this.#table.oldest; isOld(oldest); oldest = this.#table.oldest) {
+        this.#drop(oldest);
+        this.#logged += PAGES_BESIDES * PAGE_SIZE;
+      }
+    });
     this.#startCheckpoint();
     return this.#oldest;
   }
@@ -329,7 +336,7 @@ export class RoomFile {
       high = first;
     }
     const low = extents[0]?.first;
-    if (low === undefined || high === undefined || low >= end) return { parts: [] };
+    if (low === undefined || high === undefined || Math.max(low, seq) >= end) return { parts: [] };
     const parts: Run[] = [];
     for (const row of this.#table.rows(low, high)) {
       const run = checked(row);
@@ -352,6 +359,7 @@ export class RoomFile {
   async #free(): Promise<void> {
     while (this.#checkpointing !== undefined) await this.#checkpointing;
     this.#check();
+    if (this.#ending) throw new Error(`${this.path} is being closed`);
   }
 
   /** As Store's `sync` says. One at a time: who comes meanwhile shares the next. */
@@ -377,13 +385,17 @@ export class RoomFile {
 
   async #syncNow(): Promise<void> {
     try {
-      const isUnnamed = this.#unnamed;
-      if (this.#logged > 0) {
+      const isLogged = this.#logged > 0;
+      if (isLogged) {
         this.#wal ??= this.#options.descriptors.open(`${this.path}-wal`);
         await dataSync(this.#wal);
       }
-      if (isUnnamed) await this.#options.syncFolder();
-      this.#unnamed = false;
+      if (this.#unsettled) {
+        await dataSync(this.#dbDescriptor());
+        await this.#options.syncFolder();
+        // Before anything is written the log has no name that could be lost.
+        this.#unsettled = !isLogged;
+      }
     } catch (error) {
       this.#failure ??= syncFault(this.path, error);
       throw this.#failure;
@@ -428,20 +440,28 @@ export class RoomFile {
    * @throws Error when that can't be; the file is let go of all the same
    */
   async close(): Promise<void> {
-    if (this.#closed) return;
+    if (this.#ending) return;
+    this.#ending = true;
     try {
       while (this.#checkpointing !== undefined) await this.#checkpointing;
       this.#check();
       if (this.#logged === 0 && !this.#marked) return;
-      // Behind the entries in the log: if the disk has this, it has those.
-      attempt(this.path, () =>
-        this.#table.transaction(() => this.#table.setFact("boot", undefined)),
-      );
-      this.#logged += 1;
-      // Whoever writes has been told to wait for nothing more.
+      this.#unmark();
       await this.#checkpoint();
     } finally {
       await this.dispose();
+    }
+  }
+
+  /** All that was shown will be on the disk: behind the entries in the log, this is not there before they are. */
+  #unmark(): void {
+    if (!this.#marked) return;
+    try {
+      this.#change(() => this.#table.setFact("boot", undefined));
+      this.#logged += 1;
+    } catch (error) {
+      // A full disk. Then the room may get a new id for nothing.
+      if (!(error instanceof StorageError)) throw error;
     }
   }
 
@@ -449,8 +469,10 @@ export class RoomFile {
   async dispose(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    // A descriptor must not be closed under a sync.
-    while (this.#syncing !== undefined) await this.#syncing.catch(() => undefined);
+    // A descriptor must not be closed under a sync: its number may be another file's by then.
+    while (this.#syncing !== undefined || this.#checkpointing !== undefined) {
+      await Promise.allSettled([this.#syncing, this.#checkpointing]);
+    }
     try {
       this.#table.close();
     } finally {

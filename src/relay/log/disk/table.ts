@@ -12,8 +12,9 @@ const FORMAT = 1;
  * few bytes, which is a page in the write-ahead log too, is little to write.
  */
 export const PAGE_SIZE = 8192;
-/** Rows that are looked at in one go. */
-const ROWS = 256;
+/** Of its pages that are held in memory, in KiB: the kernel has them all, and there are many rooms. */
+const CACHE_KIB = 256;
+type Value = string | number | Uint8Array;
 
 export interface Row {
   readonly first: number;
@@ -31,27 +32,21 @@ export interface Extent {
 }
 
 const EXTENT = "SELECT first, last, time, length(bytes) AS size FROM batch";
+/** Extents that are looked at in one go. */
+const SOME = "LIMIT 256";
+const OLDEST = `${EXTENT} ORDER BY first LIMIT 1`;
+const NEWEST = `${EXTENT} ORDER BY first DESC LIMIT 1`;
+const FROM = `${EXTENT}
+  WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), ?1) ORDER BY first ${SOME}`;
+const BEFORE = `${EXTENT} WHERE first < ?1 ORDER BY first DESC ${SOME}`;
+const ROWS = `SELECT first, last, crc, bytes FROM batch
+  WHERE first BETWEEN ?1 AND ?2 ORDER BY first`;
 
 export class Table {
   readonly #path: string;
   readonly #db: Database;
-  readonly #statements: Statement[] = [];
-  readonly #begin: Statement;
-  readonly #commit: Statement;
-  readonly #rollback: Statement;
-  readonly #checkpoint: Statement;
-  #facts!: Statement<{ value: unknown }, [string]>;
-  #setFact!: Statement;
-  #unsetFact!: Statement;
-  #insert!: Statement;
-  #delete!: Statement;
-  #oldest!: Statement<Extent, []>;
-  #newest!: Statement<Extent, []>;
-  #from!: Statement<Extent, [number]>;
-  #before!: Statement<Extent, [number]>;
-  #rows!: Statement<Row, [number, number]>;
-  #bytes!: Statement<{ bytes: number | null }, []>;
-  #since!: Statement<{ found: number }, [number]>;
+  /** By their text: prepared when they are first needed, since many rooms need few of them. */
+  readonly #statements = new Map<string, Statement>();
 
   /**
    * Opens a database that is there. It must be closed, whatever is thrown later.
@@ -68,34 +63,31 @@ export class Table {
         `busy_timeout = ${patience}`,
         `page_size = ${PAGE_SIZE}`,
         "locking_mode = EXCLUSIVE",
-        "journal_mode = WAL",
         "synchronous = OFF",
+        "journal_mode = WAL",
         "wal_autocheckpoint = 0",
+        `cache_size = -${CACHE_KIB}`,
       ]) {
         this.#db.run(`PRAGMA ${pragma}`);
       }
-      this.#begin = this.#prepare("BEGIN IMMEDIATE");
-      this.#commit = this.#prepare("COMMIT");
-      this.#rollback = this.#prepare("ROLLBACK");
-      this.#checkpoint = this.#prepare("PRAGMA wal_checkpoint(PASSIVE)");
     } catch (error) {
       this.close();
       throw error;
     }
   }
 
-  #prepare<R, P extends (string | number)[]>(sql: string): Statement<R, P> {
-    const statement = this.#db.prepare<R, P>(sql);
-    this.#statements.push(statement);
+  #run<R, P extends Value[]>(sql: string): Statement<R, P> {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known as Statement<R, P>;
+    const statement = this.#db.prepare<R, P>(sql) as Statement<R, P>;
+    this.#statements.set(sql, statement);
     return statement;
   }
 
   /** Whether there is nothing in it: whoever made it did not come to an end. */
   get empty(): boolean {
-    const tables = this.#prepare<{ count: number }, []>(
-      "SELECT count(*) AS count FROM sqlite_master",
-    );
-    return tables.get()?.count === 0;
+    const sql = "SELECT count(*) AS count FROM sqlite_master";
+    return this.#run<{ count: number }, []>(sql).get()?.count === 0;
   }
 
   /** Makes the tables. */
@@ -105,111 +97,95 @@ export class Table {
       this.#db.run(
         "CREATE TABLE batch (first INTEGER PRIMARY KEY, last INTEGER, time INTEGER, crc INTEGER, bytes BLOB)",
       );
-      const add = this.#prepare("INSERT INTO fact VALUES (?, ?)");
-      add.run("format", FORMAT);
-      add.run("log", logId);
-      add.run("next", 1);
+      this.setFact("format", FORMAT);
+      this.setFact("log", logId);
+      this.setFact("next", 1);
     });
   }
 
-  /** Prepares what is run on the tables. @throws DamagedError for a file that is not of this format */
-  use(): void {
-    this.#facts = this.#prepare("SELECT value FROM fact WHERE name = ?");
-    this.#setFact = this.#prepare("INSERT OR REPLACE INTO fact VALUES (?, ?)");
-    this.#unsetFact = this.#prepare("DELETE FROM fact WHERE name = ?");
-    this.#insert = this.#prepare(
-      "INSERT INTO batch (first, last, time, crc, bytes) VALUES (?, ?, ?, ?, ?)",
-    );
-    this.#delete = this.#prepare("DELETE FROM batch WHERE first = ?");
-    this.#oldest = this.#prepare(`${EXTENT} ORDER BY first LIMIT 1`);
-    this.#newest = this.#prepare(`${EXTENT} ORDER BY first DESC LIMIT 1`);
-    this.#from = this.#prepare(
-      `${EXTENT} WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), ?1)
-       ORDER BY first LIMIT ${ROWS}`,
-    );
-    this.#before = this.#prepare(`${EXTENT} WHERE first < ?1 ORDER BY first DESC LIMIT ${ROWS}`);
-    this.#rows = this.#prepare(
-      "SELECT first, last, crc, bytes FROM batch WHERE first BETWEEN ?1 AND ?2 ORDER BY first",
-    );
-    this.#bytes = this.#prepare("SELECT sum(length(bytes)) AS bytes FROM batch");
-    this.#since = this.#prepare("SELECT 1 AS found FROM batch WHERE time >= ? LIMIT 1");
+  /** @throws DamagedError for a file that is not of this format */
+  check(): void {
     if (this.fact("format") !== FORMAT) {
       throw new DamagedError(`${this.#path} has not the format of this version`);
     }
   }
 
   fact(name: string): unknown {
-    return this.#facts.get(name)?.value;
+    const sql = "SELECT value FROM fact WHERE name = ?";
+    return this.#run<{ value: unknown }, [string]>(sql).get(name)?.value;
   }
 
   /** Sets a fact, or with undefined takes it out. */
-  setFact(name: string, value: string | number | Uint8Array | undefined): void {
-    if (value === undefined) this.#unsetFact.run(name);
-    else this.#setFact.run(name, value);
+  setFact(name: string, value: Value | undefined): void {
+    if (value === undefined) this.#run("DELETE FROM fact WHERE name = ?").run(name);
+    else this.#run("INSERT OR REPLACE INTO fact VALUES (?, ?)").run(name, value);
   }
 
   add(first: number, last: number, time: number, crc: number, bytes: Uint8Array): void {
-    this.#insert.run(first, last, time, crc, bytes);
+    const sql = "INSERT INTO batch (first, last, time, crc, bytes) VALUES (?, ?, ?, ?, ?)";
+    this.#run(sql).run(first, last, time, crc, bytes);
   }
 
   remove(first: number): void {
-    this.#delete.run(first);
+    this.#run("DELETE FROM batch WHERE first = ?").run(first);
   }
 
   get oldest(): Extent | undefined {
-    return this.#oldest.get() ?? undefined;
+    return this.#run<Extent, []>(OLDEST).get() ?? undefined;
   }
 
   get newest(): Extent | undefined {
-    return this.#newest.get() ?? undefined;
+    return this.#run<Extent, []>(NEWEST).get() ?? undefined;
   }
 
   /** Batches from the one with entry `seq` on, or the next there is; some of them. */
   from(seq: number): Extent[] {
-    return this.#from.all(seq);
+    return this.#run<Extent, [number]>(FROM).all(seq);
   }
 
   /** Batches before the one that begins with entry `seq`, the newest first; some of them. */
   before(seq: number): Extent[] {
-    return this.#before.all(seq);
+    return this.#run<Extent, [number]>(BEFORE).all(seq);
   }
 
   /** Batches whose first entries lie from `low` to `high`. */
   rows(low: number, high: number): Row[] {
-    return this.#rows.all(low, high);
+    return this.#run<Row, [number, number]>(ROWS).all(low, high);
   }
 
   /** Bytes of all entries. */
   get bytes(): number {
-    return this.#bytes.get()?.bytes ?? 0;
+    const sql = "SELECT sum(length(bytes)) AS bytes FROM batch";
+    return this.#run<{ bytes: number | null }, []>(sql).get()?.bytes ?? 0;
   }
 
   /** Whether anything was written at this time, in milliseconds since 1970, or later. */
   hasSince(time: number): boolean {
-    return this.#since.get(time) !== null;
+    const sql = "SELECT 1 AS found FROM batch WHERE time >= ? LIMIT 1";
+    return this.#run<{ found: number }, [number]>(sql).get(time) !== null;
   }
 
   /** All that `action` changes, or nothing. */
   transaction(action: () => void): void {
-    this.#begin.run();
+    this.#run("BEGIN IMMEDIATE").run();
     try {
       action();
-      this.#commit.run();
+      this.#run("COMMIT").run();
     } catch (error) {
       // Where the disk fails SQLite has taken it back already.
-      if (this.#db.inTransaction) this.#rollback.run();
+      if (this.#db.inTransaction) this.#run("ROLLBACK").run();
       throw error;
     }
   }
 
   /** Takes what is in the write-ahead log over into the database; the log must be on the disk. */
   checkpoint(): void {
-    this.#checkpoint.all();
+    this.#run("PRAGMA wal_checkpoint(PASSIVE)").all();
   }
 
   /** Lets go of the file. */
   close(): void {
-    for (const statement of this.#statements) statement.finalize();
+    for (const statement of this.#statements.values()) statement.finalize();
     this.#db.close(true);
   }
 }

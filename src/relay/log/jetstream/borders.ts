@@ -10,10 +10,9 @@ export class Borders {
 
   /** @param entry N @param message S */
   add(entry: number, message: number): void {
-    // Messages without entries lie between the same two entries: the later border leaves them out.
-    const known = this.#known.get(entry) ?? 0;
+    // Messages without entries may lie between the same two entries; any of those borders will do.
     this.#known.delete(entry);
-    this.#known.set(entry, Math.max(known, message));
+    this.#known.set(entry, message);
     if (this.#known.size <= MAX_BORDERS) return;
     for (const oldest of this.#known.keys()) {
       this.#known.delete(oldest);

@@ -237,11 +237,8 @@ export class JetStreamLog implements Log {
 
   #nextOffer(): Offer | undefined {
     const [fence] = this.#fences;
-    if (fence !== undefined) {
-      // Nothing is under way, so that all of it is known not to be in the stream.
-      if (fence.from !== undefined) this.#batch.forget(fence.from);
-      return this.#makeOffer(0, undefined, fence);
-    }
+    // Before what waits, which may be the old connection's: that is dropped when the word is said.
+    if (fence !== undefined) return this.#makeOffer(0, undefined, fence);
     if (this.#batch.count > 0) {
       // A copy: what is under way stays as it is, whatever becomes of the batch.
       const run = this.#batch.run(this.#next, Math.min(MESSAGE_BYTES, this.ring.most / 4));
@@ -366,6 +363,7 @@ export class JetStreamLog implements Log {
     }
     if (offer?.fence !== undefined) this.#said(offer.fence);
     this.#publish();
+    if (this.#state === "open") this.#watchBy(this.#markDue());
     this.#settle();
   }
 
@@ -397,7 +395,7 @@ export class JetStreamLog implements Log {
 
   /** Has the watch look at `time` at the latest, in milliseconds on the relay's clock. */
   #watchBy(time: number): void {
-    if (this.#watch !== undefined && this.#watchAt <= time) return;
+    if (time === Infinity || (this.#watch !== undefined && this.#watchAt <= time)) return;
     this.#watch?.cancel();
     this.#watchAt = time;
     const { clock } = this.#runtime;

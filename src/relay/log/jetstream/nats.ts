@@ -125,29 +125,30 @@ export class NatsStream implements Stream {
   }
 
   async last(key: string): Promise<Message | undefined> {
-    const { subject } = this.#streams.place(key);
-    return await this.#get(key, { last_by_subj: subject });
+    const { stream, subject } = this.#streams.place(key);
+    const query = { last_by_subj: subject };
+    try {
+      return await this.#get(stream, query);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      // Somebody has deleted it. Only here it is made again, not as soon as its consumers end: while a
+      // server still deletes a stream, it may delete the files of a new one of the same name.
+      await this.#streams.make(this.#jsm, stream);
+      return await this.#get(stream, query);
+    }
   }
 
   async from(key: string, seq: number): Promise<Message | undefined> {
-    const { subject } = this.#streams.place(key);
-    return await this.#get(key, { seq, next_by_subj: subject });
+    const { stream, subject } = this.#streams.place(key);
+    return await this.#get(stream, { seq, next_by_subj: subject });
   }
 
   /** Only the leader answers this kind of request (STREAM.MSG.GET; direct ones any replica does). */
   async #get(
-    key: string,
+    stream: string,
     query: { last_by_subj: string } | { seq: number; next_by_subj: string },
   ): Promise<Message | undefined> {
-    const { stream } = this.#streams.place(key);
-    try {
-      return stored(await this.#jsm.streams.getMessage(stream, query));
-    } catch (error) {
-      if (!isMissing(error)) throw error;
-      // Somebody has deleted it.
-      await this.#streams.make(this.#jsm, stream);
-      return stored(await this.#jsm.streams.getMessage(stream, query));
-    }
+    return stored(await this.#jsm.streams.getMessage(stream, query));
   }
 
   async follow(key: string, seq: number, events: FollowEvents): Promise<Following> {

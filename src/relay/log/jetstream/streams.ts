@@ -48,16 +48,14 @@ export class NatsStreams {
     const streams = new NatsStreams(options);
     const names: string[] = [];
     for await (const name of jsm.streams.names()) if (/^CHAT-\d+$/.test(name)) names.push(name);
-    const first = streamName(0);
+    const [first] = names.sort();
+    const config =
+      first === undefined
+        ? await streams.make(jsm, streamName(0))
+        : (await jsm.streams.info(first)).config;
     // A stream that doesn't say how many there are is an older relay's, which made all at once.
-    const config = names.includes(first)
-      ? (await jsm.streams.info(first)).config
-      : names.length === 0
-        ? await streams.make(jsm, first)
-        : undefined;
-    const count = Number(
-      config?.description?.match(/^chat rooms, 1 of (\d+)$/)?.[1] ?? names.length,
-    );
+    const said = config.description?.match(/^chat rooms, \d+ of (\d+)$/)?.[1];
+    const count = Number(said ?? names.length);
     if (count !== options.streams) {
       throw new Error(
         `it has ${count} streams for chats, not ${options.streams}: --cluster-streams ${count}`,
