@@ -224,7 +224,7 @@ async function loadAndCut(sessions: readonly Session[], fate: Fate, load: Plan["
 /** Loads and cuts, and looks at what is left after each. */
 async function cutAgainAndAgain(plan: Plan, look: (outcome: Outcome) => void): Promise<void> {
   const began = performance.now();
-  machine = await RelayGuest.create({ program: process.env.XSERVER ?? SERVER, ...plan });
+  machine = await RelayGuest.create({ program: SERVER, ...plan });
   let logs: readonly Log[] = ROOMS.map(() => EMPTY);
   let sent: readonly (readonly Sender[])[] = ROOMS.map(() => []);
   let last: { cutAt: number; fate: Fate } | undefined;

@@ -11,6 +11,7 @@ import {
   encodeHello,
   encodePing,
   type Missed,
+  type Remark,
   type Start,
   TOKEN_BYTES,
   VERSION,
@@ -30,7 +31,7 @@ export interface MemberWorld {
   /** The relay that a member is connected to has told it something. @throws Violation if that is not so */
   missed(member: Member, missed: Missed): void;
   newLog(member: Member, welcome: Welcome): void;
-  refused(member: Member, code: number): void;
+  refused(member: Member, code: number, why: string): void;
 }
 
 const RETRY_MS = [50, 100, 300, 1000, 3000] as const;
@@ -266,7 +267,7 @@ export class Member {
         this.#flush();
         break;
       case FrameType.CLOSE:
-        this.#world.refused(this, decodeRemark(bytes.subarray(start, end)).code);
+        this.#refused(decodeRemark(bytes.subarray(start, end)));
         this.#socket?.end();
         this.#down(connection);
         break;
@@ -278,6 +279,10 @@ export class Member {
     }
     return connection === this.#connection;
   };
+
+  #refused({ code, text }: Remark): void {
+    this.#world.refused(this, code, text);
+  }
 
   #welcome(welcome: Welcome): void {
     const log = Buffer.from(welcome.logId).toString("hex");

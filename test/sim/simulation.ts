@@ -255,9 +255,11 @@ export class Simulation implements MemberWorld, ChatterWorld {
     }
   }
 
-  refused(member: Member, code: number): void {
+  refused(member: Member, code: number, why: string): void {
     const relay = this.machines[member.relay]?.relay;
-    if (code !== CODES.storage || relay === undefined) return;
+    // To have begun a room second is no failure.
+    const failed = code === CODES.storage && !why.includes("has just begun at another relay");
+    if (!failed || relay === undefined) return;
     // The relay may be another by now, which knows of nothing.
     if (this.has("kill", "stop", "powerCut")) return;
     if (relay.gauges.trouble === undefined) {
@@ -297,6 +299,8 @@ export class Simulation implements MemberWorld, ChatterWorld {
     this.trace("calm");
     this.network.faults = CALM;
     this.network.heal();
+    // A connection keeps the network that it was made over.
+    for (const connection of this.network.connections) connection.cut();
     for (const machine of this.machines) {
       machine.calm();
       if (!machine.running) this.attend(machine.start());
@@ -394,7 +398,10 @@ export class Simulation implements MemberWorld, ChatterWorld {
   #checkHealth(): void {
     for (const member of this.members) member.say(50);
     this.#step(90_000);
-    for (const room of this.rooms) this.addClient({ ...room, type: "members" });
+    for (const room of this.rooms) {
+      this.pester(room.name);
+      this.addClient({ ...room, type: "members" });
+    }
     this.#step(5000);
     for (const member of this.members) member.say(50);
     this.#step(5000);

@@ -15,9 +15,10 @@ import { Guest } from "./guest.ts";
 /** What a disk writes as a whole or not at all. */
 const SECTOR = 512;
 const DISK_BYTES = 128 << 20;
+/** How long it takes to flush its cache at most, in milliseconds: most cuts then come in the middle of that. */
 const GREATEST_FLUSH_MS = 16;
 
-/** What becomes of writes that were not flushed: none or all of them, some of them, or some sectors of them. */
+/** What is left of writes that were not flushed: none or all of them, some of them, or some sectors of them. */
 export const FATES = ["none", "all", "writes", "sectors"] as const;
 export type Fate = (typeof FATES)[number];
 

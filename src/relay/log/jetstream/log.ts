@@ -12,6 +12,7 @@
  * number on, it is repeated, without entries, before it expires. Where the stream no longer has what the
  * log has seen, the log is lost and the room is opened anew: with a new id, if nothing is left.
  */
+import { ProtocolError } from "../../../protocol/errors.ts";
 import { LOG_ID_BYTES } from "../../../protocol/messages.ts";
 import { type Alarm, fraction, type Runtime } from "../../../runtime.ts";
 import { Batch, CONGESTED_BYTES } from "../batch.ts";
@@ -329,7 +330,7 @@ export class JetStreamLog implements Log {
     try {
       head = decodeHead(message);
       run = runOf(message, head);
-      if (head.log !== this.#log) throw new Error("the room has another log");
+      if (head.log !== this.#log) throw this.#another();
       if (run.first !== this.#next) {
         throw new Error(`entry ${run.first} of the room follows entry ${this.#next - 1}`);
       }
@@ -338,6 +339,14 @@ export class JetStreamLog implements Log {
       return;
     }
     this.#apply(message.seq, run, head.offer, head.replaces);
+  }
+
+  /** Why a message of another log is there. To begin second is nobody's fault, and harms nobody. */
+  #another(): Error {
+    const begun = "the room has just begun at another relay; come back";
+    return this.#seen === 0
+      ? new ProtocolError("storage", begun)
+      : new Error("the room has another log");
   }
 
   /** A message is the room's next. */
@@ -378,8 +387,8 @@ export class JetStreamLog implements Log {
   /** What the client's older connection here has sent and nobody has been shown is dropped. */
   #replaced(token: string): void {
     if (this.#state !== "open") return;
-    const from: unknown = this.#events.replaced(token);
-    if (typeof from === "number") this.#batch.forget(from);
+    const from = this.#events.replaced(token);
+    if (from !== undefined) this.#batch.forget(from);
   }
 
   #said(fence: Fence): void {
@@ -525,7 +534,7 @@ export class JetStreamLog implements Log {
     this.#watch?.cancel();
     this.#follower.stop();
     this.#batch.close();
-    this.#rejectFences(new Error("the room's log is closed"));
+    this.#rejectFences(this.#failure ?? new Error("the room's log is closed"));
     this.#drained?.();
   }
 }

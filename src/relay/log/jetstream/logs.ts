@@ -30,7 +30,7 @@ export class JetStreamLogs implements Logs {
     } catch (error) {
       if (error instanceof ProtocolError) throw error;
       const why = error instanceof Error ? error.message : String(error);
-      throw new ProtocolError("storage", `room ${key.slice(0, 8)}: ${why}`);
+      throw new Error(`room ${key.slice(0, 8)}: ${why}`);
     }
   }
 
