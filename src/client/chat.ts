@@ -247,7 +247,11 @@ export class Chat implements LinkHandler {
     this.#guard(() => {
       const { backend, roomKey, roomId, runtime } = this.#options;
       const returning = this.#logId !== undefined;
-      if (welcome.newLog) this.roster.clear();
+      if (welcome.newLog) {
+        this.roster.clear();
+        // Messages that stand in both are told by their numbers, and shown once.
+        this.#opening.forget();
+      }
       this.#logId = welcome.logId;
       this.#lastSeq = welcome.start - 1;
       this.#liveFrom = welcome.next;

@@ -2,7 +2,7 @@
 import type { Endpoint } from "../cli/values.ts";
 import { decodeEntry, ENTRY_EXTRA_BYTES, type Entry } from "../protocol/entry.ts";
 import { ProtocolError } from "../protocol/errors.ts";
-import { encodeFrame, FrameParser, FrameType, MAX_FRAME } from "../protocol/frame.ts";
+import { copyOf, encodeFrame, FrameParser, FrameType, MAX_FRAME } from "../protocol/frame.ts";
 import {
   decodeMissed,
   decodeRemark,
@@ -142,7 +142,7 @@ export class Link {
     } else if (type === FrameType.MISSED) {
       handler.missed(decodeMissed(bytes.subarray(start, end)));
     } else if (type === FrameType.PING) {
-      this.#write(encodePing(FrameType.PONG, bytes.slice(start, end)));
+      this.#write(encodePing(FrameType.PONG, copyOf(bytes, start, end)));
     } else if (type !== FrameType.PONG) {
       throw new ProtocolError("malformed", `a frame of the unknown type ${type}`);
     }

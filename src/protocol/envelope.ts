@@ -192,9 +192,14 @@ export class OpeningSessions {
     }
   }
 
-  close(): void {
+  /** Another log begins, in which entries of the former one may stand again: nothing is known of it. */
+  forget(): void {
     for (const { keys } of this.#sessions.values()) keys.close();
     this.#sessions.clear();
+  }
+
+  close(): void {
+    this.forget();
     this.#buffer.fill(0);
   }
 }

@@ -82,6 +82,14 @@ export function writeU64(bytes: Uint8Array, at: number, value: number): void {
   writeU32(bytes, at + 4, value >>> 0);
 }
 
+/**
+ * A copy of some bytes. What a socket gives is a Buffer, whose own `slice` shares its memory: what it
+ * holds may be something else by the time it is looked at.
+ */
+export function copyOf(bytes: Uint8Array, start: number, end = bytes.length): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes, start, end);
+}
+
 function byte(bytes: Uint8Array, at: number): number {
   return bytes[at] as number;
 }

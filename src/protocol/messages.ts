@@ -4,6 +4,7 @@
  */
 import { CODES, type CodeName, ProtocolError } from "./errors.ts";
 import {
+  copyOf,
   encodeFrame,
   FrameType,
   readU16,
@@ -105,10 +106,10 @@ export function decodeHello(body: Uint8Array): Hello {
   return {
     minVersion,
     maxVersion,
-    roomId: body.slice(8, 40),
-    token: body.slice(40, 56),
-    start: decodeStart(body[56] as number, body.slice(57, 57 + LOG_ID_BYTES), number),
-    ...(body.length > HELLO_BYTES ? { access: body.slice(HELLO_BYTES) } : {}),
+    roomId: copyOf(body, 8, 40),
+    token: copyOf(body, 40, 56),
+    start: decodeStart(body[56] as number, copyOf(body, 57, 57 + LOG_ID_BYTES), number),
+    ...(body.length > HELLO_BYTES ? { access: copyOf(body, HELLO_BYTES) } : {}),
   };
 }
 
@@ -161,7 +162,7 @@ export function decodeWelcome(body: Uint8Array): Welcome {
   return {
     version: readU16(body, 0),
     newLog: (body[2] as number) !== 0,
-    logId: body.slice(3, 19),
+    logId: copyOf(body, 3, 19),
     oldest: readU64(body, 19),
     next: readU64(body, 27),
     start: readU64(body, 35),

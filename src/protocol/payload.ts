@@ -3,7 +3,7 @@
  * length of an entry tells little.
  */
 import { ProtocolError } from "./errors.ts";
-import { readU16, readU64, writeU16, writeU64 } from "./frame.ts";
+import { copyOf, readU16, readU64, writeU16, writeU64 } from "./frame.ts";
 
 export const KINDS = ["text", "action", "join", "leave", "here", "nick"] as const;
 export type Kind = (typeof KINDS)[number];
@@ -106,7 +106,7 @@ export function decodePayload(buffer: Uint8Array, start: number, end: number): P
     return {
       kind,
       time: readU64(bytes, 1),
-      sender: bytes.slice(9, 9 + SENDER_BYTES),
+      sender: copyOf(bytes, 9, 9 + SENDER_BYTES),
       number: readU64(bytes, 9 + SENDER_BYTES),
       nick: decoder.decode(bytes.subarray(nickAt, nickEnd)),
       text: decoder.decode(bytes.subarray(textAt, textEnd)),

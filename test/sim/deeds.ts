@@ -52,7 +52,7 @@ export const DEEDS_DONE: Readonly<Record<Deed, Doing>> = {
         if (member.room === client.room) member.sayNothing(Math.floor(much * 1500));
       }
     } else {
-      for (let i = 0; i < much * 40; i++) client.say((ms * (i + 1)) % 900);
+      for (let i = 0; i < much * 20; i++) client.say((ms * (i + 1)) % 900);
     }
   },
   restart(world, action) {

@@ -38,13 +38,18 @@ export const CALM: NetworkFaults = {
   giveUpMs: [20_000, 60_000],
 };
 
+/** Some bytes, few only seldom: a simulation of single bytes takes as long as a hundred others. */
+function atMost(prng: Prng, most: number): Bounds {
+  return [1, Math.round(prng.magnitude(prng.chance(0.05) ? 1 : 500, most))];
+}
+
 /** Each kind of fault is there or not: some only show where others don't get in their way. */
 export function drawFaults(prng: Prng): NetworkFaults {
   const is = () => prng.chance(0.5);
   return {
     delayMs: is() ? [0, prng.magnitude(1, 2000)] : CALM.delayMs,
-    bufferBytes: is() ? [1, Math.round(prng.magnitude(16, 65_536))] : CALM.bufferBytes,
-    pieceBytes: is() ? [1, Math.round(prng.magnitude(1, 65_536))] : CALM.pieceBytes,
+    bufferBytes: is() ? atMost(prng, 65_536) : CALM.bufferBytes,
+    pieceBytes: is() ? atMost(prng, 65_536) : CALM.pieceBytes,
     slow: is() ? { chance: prng.fraction(), gapMs: prng.magnitude(1, 1000) } : CALM.slow,
     refuse: is() ? prng.fraction() * 0.5 : CALM.refuse,
     cutAfterMs: is() ? prng.magnitude(500, 60_000) : undefined,

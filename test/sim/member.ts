@@ -41,6 +41,8 @@ interface Sent {
   readonly text: string;
   /** When it went out on this connection; undefined while it has not. */
   at: number | undefined;
+  /** It has gone out, on this connection or another: it may be in the log. */
+  tried: boolean;
 }
 
 export class Member {
@@ -133,7 +135,7 @@ export class Member {
 
   #send(text: string): void {
     this.#world.truth.sends(this.room, text);
-    this.unacknowledged.push({ text, at: undefined });
+    this.unacknowledged.push({ text, at: undefined, tried: false });
     this.#sendWaiting();
   }
 
@@ -142,6 +144,7 @@ export class Member {
     for (const sent of this.unacknowledged) {
       if (sent.at !== undefined) continue;
       sent.at = this.#world.now();
+      sent.tried = true;
       this.#out.push(encodeFrame(FrameType.SEND, Buffer.from(sent.text, "latin1")));
     }
     this.#flush();
@@ -263,7 +266,7 @@ export class Member {
         this.#missed(decodeMissed(bytes.subarray(start, end)));
         break;
       case FrameType.PING:
-        this.#out.push(encodePing(FrameType.PONG, bytes.slice(start, end)));
+        this.#out.push(encodePing(FrameType.PONG, bytes.subarray(start, end)));
         this.#flush();
         break;
       case FrameType.CLOSE:
@@ -341,7 +344,7 @@ export class Member {
     this.next = missed.first + missed.count;
     // Own entries may be among them: they go out again.
     for (const sent of this.unacknowledged) {
-      if (sent.at !== undefined) this.#world.truth.repeats(sent.text);
+      if (sent.tried) this.#world.truth.repeats(sent.text);
       sent.at = undefined;
     }
     this.#sendWaiting();

@@ -28,6 +28,9 @@ export interface PipeEnds {
   broken(why: string): void;
 }
 
+/** Bytes that arrive within so many milliseconds are read together, mostly. */
+const TOGETHER_MS = 1;
+
 export class Pipe {
   readonly #scheduler: Scheduler;
   readonly #prng: Prng;
@@ -127,7 +130,7 @@ export class Pipe {
 
   #deliver(): void {
     this.#delivery = undefined;
-    const item = this.#queue.shift();
+    const item = this.#next();
     if (item === undefined) return;
     if (this.#gap > 0) {
       this.#readAgainAt = this.#scheduler.now() + this.#prng.fraction() * this.#gap;
@@ -143,13 +146,28 @@ export class Pipe {
     this.advance();
   }
 
+  /** What is read next: often all bytes that have arrived, as a kernel gives them. */
+  #next(): Item | undefined {
+    const item = this.#queue.shift();
+    if (item?.kind !== "bytes" || this.#prng.chance(0.2)) return item;
+    const together = this.#scheduler.now() + TOGETHER_MS;
+    const parts = [item.bytes];
+    for (let next = this.#queue[0]; next?.kind === "bytes" && next.arrivesAt <= together; ) {
+      parts.push(next.bytes);
+      this.#queue.shift();
+      next = this.#queue[0];
+    }
+    return parts.length === 1 ? item : { ...item, bytes: Buffer.concat(parts) };
+  }
+
   #hand(item: Item): boolean {
     if (item.kind !== "bytes") return this.#ends.arrived(item.kind);
     this.#held -= item.bytes.length;
     const taken = this.#ends.arrived(item.bytes);
     // It was the handler's during the call only: who has kept it reads this.
     item.bytes.fill(0xdb);
-    if (this.#short) this.#tellRoom();
+    // A kernel tells when there is a good part of its buffer free.
+    if (this.#short && this.#held <= this.#capacity / 2) this.#tellRoom();
     return taken;
   }
 

@@ -1,7 +1,7 @@
 /** One client: its frames in, its entries and the relay's words out, and its end. */
 import { GoneReason } from "../../protocol/entry.ts";
 import { type CodeName, ProtocolError } from "../../protocol/errors.ts";
-import { FrameParser, FrameType } from "../../protocol/frame.ts";
+import { copyOf, FrameParser, FrameType } from "../../protocol/frame.ts";
 import { decodeHello, encodePing, encodeRemark, type Hello } from "../../protocol/messages.ts";
 import type { Clock } from "../../runtime.ts";
 import type { ByteSocket, SocketHandler } from "../../transport.ts";
@@ -108,7 +108,7 @@ export class Connection implements SocketHandler {
   data(chunk: Uint8Array): void {
     if (this.#state === "joining") {
       // Little: the socket is not read meanwhile.
-      this.#early.push(Uint8Array.from(chunk));
+      this.#early.push(copyOf(chunk, 0));
       return;
     }
     if (this.#state !== "hello" && this.#state !== "open") return;
@@ -118,7 +118,7 @@ export class Connection implements SocketHandler {
     this.#batch = 0;
     try {
       const used = this.#parser.feed(chunk, this.#onFrame);
-      if (used < chunk.length && this.state === "joining") this.#early.push(chunk.slice(used));
+      if (used < chunk.length && this.state === "joining") this.#early.push(copyOf(chunk, used));
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.goneReason = GoneReason.REFUSED;
