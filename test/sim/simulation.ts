@@ -5,6 +5,7 @@
 import { CODES } from "../../src/protocol/errors.ts";
 import { roomId } from "../../src/protocol/keys.ts";
 import type { Missed, Welcome } from "../../src/protocol/messages.ts";
+import { decodeHead, runOf } from "../../src/relay/log/jetstream/head.ts";
 import { Chatter, type ChatterWorld } from "./chatter.ts";
 import { DEEDS_DONE, type Doings } from "./deeds.ts";
 import { SimDisk } from "./disk.ts";
@@ -238,6 +239,17 @@ export class Simulation implements MemberWorld, ChatterWorld {
   missed(member: Member, { first, count }: Missed): void {
     const what = `${member.name} is told that it missed ${count} entries from ${first} on`;
     if (this.#keepsAll) throw new Violation(`${what}, where all are kept`);
+    if (this.server !== undefined) {
+      // A log of a stream that forgets by itself may be late to know of it; the stream is not.
+      const room = this.rooms.find(({ name }) => name === member.room);
+      for (const message of this.server.messages(room?.key ?? "")) {
+        const head = decodeHead(message);
+        const run = runOf(message, head);
+        if (head.log !== member.log || run.next <= first || run.first >= first + count) continue;
+        throw new Violation(`${what}, and the stream has ${run.first} to ${run.next - 1}`);
+      }
+      return;
+    }
     const log = this.#logOf(member);
     if (log !== undefined && log.oldest < first + count && !this.has("damage")) {
       throw new Violation(`${what}, and ${log.oldest} is there`);
@@ -311,6 +323,8 @@ export class Simulation implements MemberWorld, ChatterWorld {
   /** Everybody comes back, says what there is to say, and has read all that there is. */
   #recover(): void {
     for (let at = 1000; at < RECOVERY_MS; at += 1000) this.later(at, () => this.#checkBounds());
+    // Who is on a connection that is dead finds out first.
+    this.#step(30_000);
     const isThere = () => this.#laggards().length === 0;
     if (this.#step(RECOVERY_MS, isThere)) return;
     throw new Violation(`all has been well for long, but not for ${this.#laggards().join("; ")}`);

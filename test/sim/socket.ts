@@ -111,6 +111,8 @@ export class SimSocket implements ByteSocket {
   broken(why: string): void {
     const wire = this.#wire;
     if (this.#closed || wire === undefined) return;
+    // What is written from now on, also while that is read, goes nowhere.
+    this.#ended = true;
     const unread = this.#prng.chance(0.5) ? wire.in.arrivedUnread() : [];
     wire.in.drop();
     wire.out.drop();
