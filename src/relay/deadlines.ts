@@ -6,31 +6,35 @@ import type { Limits } from "./limits.ts";
 /** How long a client may take to close its side after a CLOSE, in milliseconds. */
 export const LINGER_MS = 2000;
 
-/** Looks at one connection; called about once a second. @param now milliseconds on the relay's clock */
-export function checkDeadlines(connection: Connection, now: number, limits: Limits): void {
+/**
+ * Looks at one connection; called about once a second.
+ * @param now milliseconds on the relay's clock
+ * @returns false where its room could not be had in time: then something is wrong with what keeps it
+ */
+export function checkDeadlines(connection: Connection, now: number, limits: Limits): boolean {
   const { handshakeSeconds, pingSeconds } = limits;
   const late = now - connection.openedAt > handshakeSeconds * 1000;
   switch (connection.state) {
     case "closing":
       if (now - connection.closingAt > LINGER_MS) connection.terminate();
-      return;
+      return true;
     case "hello":
       if (late) connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
-      return;
+      return true;
     case "joining":
       if (late) {
         const why = `the room could not be had within ${handshakeSeconds} s; try again later`;
         connection.close("storage", why);
       }
-      return;
+      return !late;
     case "open":
       if (connection.unread) connection.heardAt = now;
       else if (now - connection.heardAt > pingSeconds * 1000) {
         checkAlive(connection, now, pingSeconds);
       }
-      return;
+      return true;
     case "closed":
-      return;
+      return true;
   }
 }
 

@@ -1,32 +1,25 @@
-/** Whether the relay does what it is there for, as /healthz says it: the truth, until it is another. */
+/** Whether the relay does what it is there for, as /healthz says it. */
 
-/** For how long after something has failed the relay is called unhealthy, in milliseconds. */
+/**
+ * For how long after a failure the relay is called unhealthy, in milliseconds. What goes on failing is met
+ * again sooner than that by who has something to say; a relay that nobody uses must not stay unhealthy.
+ */
 const TROUBLE_MS = 60_000;
 
 export class Health {
   #failedAt = Number.NEGATIVE_INFINITY;
-  #recovered = true;
   /** Why new clients can't come in, where they can't. */
   listening: string | undefined;
 
   /** What keeps the rooms has failed. */
   failed(now: number): void {
     this.#failedAt = now;
-    this.#recovered = false;
   }
 
-  /** It has kept something. */
-  worked(): void {
-    this.#recovered = true;
-  }
-
-  /** What is wrong, or undefined. A failure is over when a minute has passed and something was kept. */
+  /** What is wrong, or undefined. */
   trouble(now: number): string | undefined {
     if (this.listening !== undefined) return this.listening;
-    if (now - this.#failedAt < TROUBLE_MS) {
-      return "storage failed within the last minute; see the log";
-    }
-    if (!this.#recovered) return "storage failed, and nothing has been kept since; see the log";
-    return undefined;
+    if (now - this.#failedAt >= TROUBLE_MS) return undefined;
+    return "storage failed within the last minute; see the log";
   }
 }

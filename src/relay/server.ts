@@ -172,7 +172,7 @@ export class Relay implements Host, RoomHost {
     if (earlier !== undefined) this.#replace(earlier);
     for (;;) {
       const room = await this.#registry.find(key);
-      if (Takeover.isToken(token)) await room.log.fence(token, earlier?.number);
+      if (Takeover.isToken(token)) await room.visited(room.log.fence(token, earlier?.number));
       // The client may have gone meanwhile, or the room been forgotten or lost.
       if (connection.state !== "joining") return room;
       if ((await this.#registry.find(key)) !== room) continue;
@@ -238,7 +238,6 @@ export class Relay implements Host, RoomHost {
 
   committed(): void {
     this.counters.commits += 1;
-    this.#health.worked();
   }
 
   notKept(senders: readonly Connection[], error: unknown): void {
@@ -267,7 +266,10 @@ export class Relay implements Host, RoomHost {
 
   #sweep(): void {
     const now = this.clock.now();
-    for (const connection of this.#connections) checkDeadlines(connection, now, this.limits);
+    for (const connection of this.#connections) {
+      if (!checkDeadlines(connection, now, this.limits))
+        this.problem(new Error("rooms can't be had"));
+    }
     this.#registry.sweep(now);
     if (now - this.#expiredAt > EXPIRE_MS && !this.#expiring) void this.#expire(now);
     this.#report.sweep();

@@ -276,7 +276,7 @@ export class Simulation implements MemberWorld, ChatterWorld {
     if (this.has("kill", "stop", "powerCut")) return;
     if (relay.gauges.trouble === undefined) {
       throw new Violation(
-        `${member.name} is refused for storage, and the relay says that all is well`,
+        `${member.name} is refused (${why}), and the relay says that all is well`,
       );
     }
   }
@@ -432,13 +432,22 @@ export class Simulation implements MemberWorld, ChatterWorld {
     for (const member of this.members) member.end();
     for (const { chat } of this.chatters) this.attend(chat.stop());
     this.#step(5000);
+    for (const { relay, address } of this.machines) {
+      const connections = relay?.gauges.connections ?? 0;
+      if (connections > 0)
+        throw new Violation(`${address} has ${connections} connections of nobody`);
+    }
     for (const process of this.#processes.values()) process.kill();
     for (const machine of this.machines) this.attend(machine.stop());
     if (!this.#step(30_000, () => this.machines.every(({ running }) => !running))) {
       throw new Violation("a relay that was told to end doesn't");
     }
-    const left = this.network.connections.length;
-    if (left > 0) throw new Violation(`${left} connections are left when all have gone`);
+    // Of those that the product's own code made, at either end.
+    const names = new Set(this.chatters.map(({ name }) => name));
+    const left = this.network.connections
+      .filter(({ client }) => names.has(client))
+      .map(({ client, server }) => `${client} to ${server}`);
+    if (left.length > 0) throw new Violation(`left when all have gone: ${left.join(", ")}`);
     const followed = this.server?.followings ?? 0;
     if (followed > 0)
       throw new Violation(`${followed} rooms are followed when all relays have gone`);

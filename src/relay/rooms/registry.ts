@@ -18,6 +18,7 @@ export class Registry {
   readonly #coming = new Map<string, Promise<Room>>();
   /** Rooms that are being closed: they are opened again only when that is done. */
   readonly #going = new Map<string, Promise<void>>();
+  #closed = false;
 
   constructor(
     logs: Logs,
@@ -58,6 +59,10 @@ export class Registry {
     await this.#going.get(key);
     const ring = new Ring(this.#host.limits.ringBytes, this.#budget);
     const room = await Room.open(key, this.#logs, ring, this.#host);
+    if (this.#closed) {
+      await room.close();
+      throw new ProtocolError("shutdown", "the relay is shutting down");
+    }
     // It may have been lost as soon as it was there.
     if (!room.over) this.#rooms.set(key, room);
     return room;
@@ -67,7 +72,7 @@ export class Registry {
   #forgetEmptiest(): boolean {
     let longest: Room | undefined;
     for (const room of this.#rooms.values()) {
-      if (room.size === 0 && (longest === undefined || room.emptySince < longest.emptySince)) {
+      if (room.empty && (longest === undefined || room.emptySince < longest.emptySince)) {
         longest = room;
       }
     }
@@ -96,7 +101,7 @@ export class Registry {
   sweep(now: number): void {
     const longest = this.#host.limits.roomSeconds * 1000;
     for (const room of this.#rooms.values()) {
-      if (room.size === 0 && now - room.emptySince > longest) void this.#forget(room);
+      if (room.empty && now - room.emptySince > longest) void this.#forget(room);
     }
     while (this.#budget.used > this.#budget.total * CROWDED && this.#forgetEmptiest());
   }
@@ -112,8 +117,11 @@ export class Registry {
 
   /** Closes all rooms, when what is on its way is kept. */
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#rooms.values()].map((room) => this.#forget(room)));
     await Promise.all(this.#going.values());
     await this.#logs.close();
+    // What was being opened ends with what it was to be read from.
+    await Promise.allSettled(this.#coming.values());
   }
 }

@@ -23,6 +23,7 @@ export class Room implements LogEvents {
   readonly #ring: Ring;
   readonly #members: Connection[] = [];
   #log: Log | undefined;
+  #visitors = 0;
   #scheduled = false;
   /** Nothing more comes of it. */
   #over = false;
@@ -59,6 +60,21 @@ export class Room implements LogEvents {
 
   get size(): number {
     return this.#members.length;
+  }
+
+  /** Nobody is in it, or about to be. */
+  get empty(): boolean {
+    return this.size === 0 && this.#visitors === 0;
+  }
+
+  /** Somebody is at the door until `entering` is done: the room is not to be forgotten meanwhile. */
+  async visited(entering: Promise<void>): Promise<void> {
+    this.#visitors += 1;
+    try {
+      await entering;
+    } finally {
+      this.#visitors -= 1;
+    }
   }
 
   get members(): readonly Connection[] {
