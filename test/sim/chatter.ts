@@ -80,7 +80,8 @@ export class Chatter {
   #on(event: ChatEvent): void {
     switch (event.type) {
       case "said":
-        if (event.kind === "text") this.#shows(event.text);
+        // What is paged back to comes when it comes, and may have been shown.
+        if (event.kind === "text" && !event.history) this.#shows(event.text);
         if (event.kind === "join" && event.own) this.joinedAt = Math.min(this.joinedAt, event.seq);
         return;
       case "delivered":

@@ -46,6 +46,11 @@ export class Connection {
     return this.#client.party.address;
   }
 
+  /** Whether the client has not closed its side, or been told that it is over. */
+  get clientHasIt(): boolean {
+    return !this.#client.socket.isClosed;
+  }
+
   get server(): string {
     return this.#server.party.address;
   }
