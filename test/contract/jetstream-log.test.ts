@@ -182,6 +182,41 @@ describe("an empty room", () => {
     expect(bob.texts).toEqual(["bob's", "again"]);
   });
 
+  test("lets nobody in who has read what another relay has begun, if it was not told of it", async () => {
+    const [ann, bob] = [await open(a), await open(b)];
+    a.silenceFollowings();
+    bob.send("bob's");
+    await clock.advance(SECOND);
+    await expect(clock.run(ann.log.fence("token", undefined))).rejects.toThrow("has just begun");
+    expect(ann.lost.length).toBe(1);
+    expect((await open(a)).id).toBe(bob.id);
+  });
+
+  test("lets nobody in while nobody can say whether it is empty", async () => {
+    const ann = await open(a);
+    a.down();
+    const is = outcome(ann.log.fence("token", undefined));
+    await clock.advance(5 * SECOND);
+    a.up();
+    expect([is.state, ann.lost]).toEqual(["broken", []]);
+    const closing = outcome(ann.log.fence("token", undefined));
+    await clock.run(ann.log.close());
+    await clock.advance(SECOND);
+    expect(closing.state).toBe("broken");
+  });
+
+  test("lets a fence hold what is sent while it asks whether there is something", async () => {
+    const ann = await open(a);
+    a.faults.latency = [500, 500];
+    const fence = ann.log.fence("token", 7);
+    const is = outcome(fence);
+    ann.send("old", 7);
+    await clock.advance(1200);
+    expect(is.state).toBe("pending");
+    await clock.run(fence);
+    expect([ann.texts, ann.lost]).toEqual([["old"], []]);
+  });
+
   test("lets a fence hold what is under way, also before the first message is there", async () => {
     const ann = await open(a);
     a.faults.lateLanding = 1;
@@ -281,6 +316,27 @@ describe("a room whose messages are gone", () => {
     expect([ann.lost.length, bob.lost.length]).toEqual([1, 0]);
   });
 
+  test("does nothing in vain when it is due to be kept up and something is under way", async () => {
+    server.keepMs = 20 * SECOND;
+    const ann = await open(a);
+    ann.send("once");
+    await clock.advance(SECOND);
+    let alarms = 0;
+    const after = clock.after.bind(clock);
+    clock.after = (milliseconds, action) => {
+      alarms += 1;
+      if (alarms > 1000) throw new Error("there is no end of alarms");
+      return after(milliseconds, action);
+    };
+    await clock.advance(5 * SECOND);
+    a.down();
+    ann.send("twice");
+    await clock.advance(7 * SECOND);
+    a.up();
+    await clock.advance(3 * SECOND);
+    expect([ann.texts, ann.lost, ann.refused]).toEqual([["once", "twice"], [], []]);
+  });
+
   test("is lost when a message doesn't follow, is of another log, or is no relay's", async () => {
     const odd = [
       (log: string) => encodeHead({ offer: "x", log, next: 5, replaces: undefined }),
@@ -372,6 +428,50 @@ describe("history", () => {
     for (const { seq } of held.slice(0, middle)) server.remove(seq);
     await clock.run(ann.log.expire());
     expect(ann.log.oldest).toBe(201);
+  });
+
+  test("begins after what is another log's, of which the stream held as much before", async () => {
+    const ann = await open(a, { ringBytes: 4096 });
+    const send = async (log: OpenedLog, texts: readonly string[]) => {
+      for (const text of texts) {
+        log.send(text.padEnd(100, "."));
+        await clock.advance(10);
+      }
+    };
+    await send(ann, numbered(20));
+    a.silenceFollowings();
+    server.dropStream();
+    const bob = await open(b);
+    await send(bob, numbered(20, "b"));
+    // It has not noticed, and is right about the last message's number.
+    await send(ann, numbered(60, "a"));
+    await clock.run(ann.log.fence("token", undefined));
+    expect([ann.lost.length, bob.lost.length, server.messages(KEY).length]).toEqual([0, 1, 81]);
+    const cid = await open(b, { ringBytes: 4096 });
+    expect([cid.id, cid.ring.next, cid.log.oldest]).toEqual([ann.id, 81, 21]);
+    for (const seq of [21, 30, 1]) {
+      expect(seqs(await clock.run(cid.read(seq)))).toEqual(from(Math.max(21, seq), 81));
+    }
+    await clock.run(cid.log.expire());
+    expect([cid.log.oldest, cid.lost]).toEqual([21, []]);
+  });
+
+  test("can be read again, as far as it goes, after another log's message in its middle", async () => {
+    const ann = await open(a, { ringBytes: 4096 });
+    for (const text of numbered(5)) {
+      ann.send(text);
+      await clock.advance(10);
+    }
+    await clock.run(ann.log.close());
+    const last = server.last(KEY) ?? { seq: 0, headers: {}, data: NOTHING };
+    server.remove(last.seq);
+    const odd = encodeHead({ offer: "x", log: "ab".repeat(16), next: 9, replaces: undefined });
+    const before = server.take(KEY, odd, NOTHING, last.seq - 1);
+    server.take(KEY, last.headers, last.data, before);
+    const bob = await open(b);
+    await expect(clock.run(bob.log.page(1))).rejects.toThrow("is of another log");
+    expect(seqs(await clock.run(bob.read(1)))).toEqual([5]);
+    expect([bob.log.oldest, bob.lost]).toEqual([5, []]);
   });
 
   test("is what others' limits leave of it", async () => {

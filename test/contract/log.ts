@@ -110,8 +110,8 @@ class Watched implements LogEvents {
   }
 }
 
-const ROOM = "ab".repeat(32);
-const OTHER = "cd".repeat(32);
+/** A room that no other test has used: what keeps logs may outlive one. */
+const newRoom = () => Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
 const MIB = 1 << 20;
 
 const texts = (count: number, size: (i: number) => number) =>
@@ -129,7 +129,7 @@ export function logContract({ name, keeps, make }: Kind): void {
       const budget = new Budget(memory);
       const world = await make(budget);
       try {
-        await use(world, (most, key = ROOM) =>
+        await use(world, (most, key = newRoom()) =>
           Watched.open(world.logs, key, new Ring(most, budget)),
         );
       } finally {
@@ -139,7 +139,7 @@ export function logContract({ name, keeps, make }: Kind): void {
 
     test("numbers entries one after the other and commits each once, in order, in its own room", () =>
       within(16 * MIB, async (world, open) => {
-        const [one, other] = [await open(MIB), await open(MIB, OTHER)];
+        const [one, other] = [await open(MIB), await open(MIB, newRoom())];
         const said = texts(500, (i) => (i * 37) % 900);
         for (const [i, text] of said.entries()) {
           one.append(i % 3, text);
@@ -260,7 +260,8 @@ export function logContract({ name, keeps, make }: Kind): void {
 
     test(keeps ? "goes on after it was closed, with its numbers and its name" : "begins anew", () =>
       within(16 * MIB, async (world, open) => {
-        const log = await open(8192);
+        const room = newRoom();
+        const log = await open(8192, room);
         const said = texts(300, (i) => 20 + ((i * 31) % 200));
         for (const text of said) log.append(1, text);
         // Closing keeps what is on its way.
@@ -271,7 +272,7 @@ export function logContract({ name, keeps, make }: Kind): void {
         });
         await world.until(() => done);
         const logs = await world.reopened();
-        const again = await Watched.open(logs, ROOM, new Ring(8192, world.budget));
+        const again = await Watched.open(logs, room, new Ring(8192, world.budget));
         again.append(2, "and on");
         again.log.flush();
         await world.until(() => again.read.length === 1);

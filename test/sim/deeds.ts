@@ -49,7 +49,7 @@ export const DEEDS_DONE: Readonly<Record<Deed, Doing>> = {
     if (isMember(client) && much < 0.5) {
       // Several at once, so that one turn of the relay's loop brings all of it.
       for (const member of world.members) {
-        if (member.room === client.room) member.sayNothing(Math.floor(much * 1500));
+        if (member.room === client.room) member.sayNothing(Math.floor(much * 700));
       }
     } else {
       for (let i = 0; i < much * 20; i++) client.say((ms * (i + 1)) % 900);

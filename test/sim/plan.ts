@@ -90,7 +90,7 @@ export interface Plan {
 const MIB = 1 << 20;
 
 /** How often each deed is drawn, beside the others. */
-const WEIGHTS: Partial<Record<Deed, number>> = { say: 40, burst: 8, history: 3, stall: 3, cut: 3 };
+const WEIGHTS: Partial<Record<Deed, number>> = { say: 40, burst: 4, history: 3, stall: 3, cut: 3 };
 /** Deeds after which what was acknowledged may be gone: not in every world. */
 const LOSSES: readonly Deed[] = ["damage", "purge", "dropStream"];
 

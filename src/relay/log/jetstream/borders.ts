@@ -23,9 +23,10 @@ export class Borders {
   /**
    * Between which messages to look for the first one that holds entry `entry`, or a later one: not
    * before `low`, and not behind `high`, if it is there.
+   * @param begin the message to begin with where nothing is known; and `last` the one to end with
    */
-  around(entry: number, high: number): { low: number; high: number } {
-    let low = 1;
+  around(entry: number, begin: number, last: number): { low: number; high: number } {
+    let [low, high] = [begin, last];
     for (const [n, s] of this.#known) {
       if (n <= entry) low = Math.max(low, s);
       else high = Math.min(high, s);

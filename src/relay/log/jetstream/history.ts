@@ -27,6 +27,8 @@ export interface HistoryOptions {
   /** The log's id, in hexadecimal. */
   readonly log: string;
   readonly ring: Ring;
+  /** Number in the stream of the log's first message: those before are of another. */
+  readonly begin: number;
   /** Number of the stream's oldest entry. */
   readonly oldest: number;
   /** Number in the stream of the last message that the log has read. */
@@ -36,11 +38,14 @@ export interface HistoryOptions {
 export class History {
   readonly #options: HistoryOptions;
   readonly #borders = new Borders();
+  /** Number in the stream of the log's first message, as far as is known. */
+  #begin: number;
   /** Number of the stream's oldest entry, as far as it is proven. */
   #oldest: number;
 
   constructor(options: HistoryOptions) {
     this.#options = options;
+    this.#begin = options.begin;
     this.#oldest = options.oldest;
   }
 
@@ -78,13 +83,13 @@ export class History {
   /** Looks what the stream still has. @throws VanishedError, and what the stream throws */
   async look(): Promise<void> {
     if (this.#options.seen() === 0) return;
-    const { run } = await this.#read(1);
+    const { run } = await this.#read(this.#begin);
     this.#oldest = Math.max(this.#oldest, run.first);
   }
 
   /** Where to begin to look for entry `seq`: at its message, or before, with no entries between. */
   async #find(seq: number): Promise<number> {
-    let { low, high } = this.#borders.around(seq, this.#options.seen());
+    let { low, high } = this.#borders.around(seq, this.#begin, this.#options.seen());
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
       const { message, run } = await this.#read(middle);
@@ -105,6 +110,8 @@ export class History {
     }
     const head = decodeHead(message);
     if (head.log !== log) {
+      // If it isn't lost, this one goes on after it.
+      this.#begin = Math.max(this.#begin, message.seq + 1);
       throw new VanishedError(`message ${message.seq} of the stream is of another log`);
     }
     const run = runOf(message, head);

@@ -66,6 +66,8 @@ interface Offer {
 interface State {
   readonly id: Uint8Array;
   readonly next: number;
+  /** The first message that is of this log, and the number of its first entry. */
+  readonly begin: number;
   readonly oldest: number;
   readonly seen: number;
   /** When the last message was taken, in milliseconds on the relay's clock. */
@@ -138,7 +140,8 @@ export class JetStreamLog implements Log {
     // Relays that have the room open at the same time need not all repeat it.
     this.#markAfter = stream.keepMs * (0.4 + 0.1 * fraction(runtime));
     const seen = () => this.#seen;
-    this.#history = new History({ stream, key, log: this.#log, ring, oldest: state.oldest, seen });
+    const { begin, oldest } = state;
+    this.#history = new History({ stream, key, log: this.#log, ring, begin, oldest, seen });
     this.#follower = new Follower(stream, key, runtime, {
       seen,
       read: (message) => this.#read(message),
@@ -193,16 +196,30 @@ export class JetStreamLog implements Log {
   }
 
   fence(token: string, from: number | undefined): Promise<void> {
-    if (this.#state !== "open") return Promise.reject(new Error("the room's log is closed"));
-    // Nothing was ever published under the provisional id. If another relay's is, this log is lost.
-    if (this.#seen === 0 && this.#offers === 0) {
-      if (from !== undefined) this.#batch.forget(from);
-      return Promise.resolve();
-    }
+    if (this.#state !== "open") return Promise.reject(this.#closedError());
+    if (this.#provisional) return this.#fenceEmpty(token, from);
     return new Promise((resolve, reject) => {
       this.#fences.push({ token, from, resolve, reject });
       this.#publish();
     });
+  }
+
+  /** Nothing was ever published under the log's id. */
+  get #provisional(): boolean {
+    return this.#seen === 0 && this.#offers === 0;
+  }
+
+  /** Nothing of the client's can be under way; but another relay may have begun the room, unnoticed. */
+  async #fenceEmpty(token: string, from: number | undefined): Promise<void> {
+    const last = await this.#stream.last(this.#key);
+    if (this.#state === "open" && this.#provisional) {
+      if (last === undefined) {
+        if (from !== undefined) this.#batch.forget(from);
+        return;
+      }
+      this.#lose(this.#another());
+    }
+    await this.fence(token, from);
   }
 
   async page(seq: number): Promise<Run | undefined> {
@@ -419,7 +436,8 @@ export class JetStreamLog implements Log {
     const doubtful = this.#behind !== undefined || this.#offer?.contested === true;
     const wait = doubtful ? DOUBT_MS : this.#offer !== undefined ? BUSY_MS : IDLE_MS;
     this.#watchBy(this.#runtime.clock.now() + wait);
-    this.#watchBy(this.#markDue());
+    // What is under way comes first, however long it takes.
+    if (this.#offer === undefined) this.#watchBy(this.#markDue());
   }
 
   /** The watch: what should have happened by itself is seen to. */
@@ -534,8 +552,12 @@ export class JetStreamLog implements Log {
     this.#watch?.cancel();
     this.#follower.stop();
     this.#batch.close();
-    this.#rejectFences(this.#failure ?? new Error("the room's log is closed"));
+    this.#rejectFences(this.#closedError());
     this.#drained?.();
+  }
+
+  #closedError(): unknown {
+    return this.#failure ?? new Error("the room's log is closed");
   }
 }
 
@@ -545,22 +567,45 @@ async function find(stream: Stream, key: string, ring: Ring, runtime: Runtime): 
   const last = await stream.last(key);
   if (last === undefined) {
     const id = runtime.random(new Uint8Array(LOG_ID_BYTES));
-    return { id, next: 1, oldest: 1, seen: 0, seenAt: clock.now() };
+    return { id, next: 1, begin: 1, oldest: 1, seen: 0, seenAt: clock.now() };
   }
   const head = decodeHead(last);
   const run = runOf(last, head);
-  const first = await stream.from(key, 1);
-  if (first === undefined || first.seq > last.seq) {
-    throw new Error("what the cluster has of the room goes away; try again later");
-  }
-  const firstHead = decodeHead(first);
-  // What another log has left there is not this one's history.
-  const oldest = firstHead.log === head.log ? runOf(first, firstHead).first : run.first;
+  const begin = await beginning(stream, key, last);
+  const oldest = runOf(begin, decodeHead(begin)).first;
   if (oldest > run.first) throw new Error(`message ${last.seq} of the stream is out of order`);
   ring.beginAt(run.first);
   if (run.next > run.first) commit(ring, run.bytes, () => undefined);
   // The machines' clocks may differ: but never is it older than it can be, or younger than new.
   const age = Math.min(Math.max(0, clock.date() - last.time), stream.keepMs);
   const id = new Uint8Array(Buffer.from(head.log, "hex"));
-  return { id, next: run.next, oldest, seen: last.seq, seenAt: clock.now() - age };
+  return {
+    id,
+    next: run.next,
+    begin: begin.seq,
+    oldest,
+    seen: last.seq,
+    seenAt: clock.now() - age,
+  };
+}
+
+/** The first message that is of the same log as the last: of a stream that was deleted some may stay. */
+async function beginning(stream: Stream, key: string, last: Message): Promise<Message> {
+  const { log } = decodeHead(last);
+  const at = async (seq: number) => {
+    const message = await stream.from(key, seq);
+    if (message !== undefined && message.seq <= last.seq) return message;
+    throw new Error("what the cluster has of the room goes away; try again later");
+  };
+  let first = await at(1);
+  if (decodeHead(first).log === log) return first;
+  let [low, high] = [first.seq + 1, last.seq];
+  first = last;
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    const message = await at(middle);
+    if (decodeHead(message).log === log) [first, high] = [message, middle];
+    else low = message.seq + 1;
+  }
+  return first;
 }
