@@ -64,7 +64,7 @@ export class Relay implements Host, RoomHost {
   #listener: Listener;
   readonly #port: number;
   #lastNumber: number;
-  #expiredAt = 0;
+  #expiredAt = Number.NEGATIVE_INFINITY;
   #expiring = false;
   #stopping: Promise<void> | undefined;
 

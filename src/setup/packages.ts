@@ -34,6 +34,7 @@ export const VM_TOOLS: readonly Tool[] = [
   },
   { needs: "xz", package: "xz-utils" },
   { needs: "bc", package: "bc" },
+  { needs: "/usr/sbin/mkfs.ext4", package: "e2fsprogs" },
   { needs: "g++", package: "g++" },
   { needs: "patch", package: "patch" },
   { needs: "ninja", package: "ninja-build" },

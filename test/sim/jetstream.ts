@@ -266,10 +266,11 @@ export class SimStream implements Stream {
   }
 
   async follow(key: string, seq: number, events: FollowEvents): Promise<Following> {
-    const following = await this.#ask(() => {
+    await this.#ask(() => {
       if (this.faults.noFollowing) throw new Error("no consumer can be made");
-      return new SimFollowing(this, key, seq, events);
     });
+    // Of one whose answer got lost nobody hears: the server forgets it by itself.
+    const following = new SimFollowing(this, key, seq, events);
     this.#followings.add(following);
     following.stopped = () => this.#followings.delete(following);
     following.scan();

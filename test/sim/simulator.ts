@@ -47,14 +47,18 @@ export function kindOf(error: unknown): string {
  * Leaves out actions, halves first and then ever smaller parts, as long as what is left fails alike
  * (Zeller's delta debugging).
  */
-export async function minimise(failure: Failure, tries = 400): Promise<Failure> {
+export async function minimise(
+  failure: Failure,
+  runPlan: typeof run = run,
+  tries = 400,
+): Promise<Failure> {
   let best = failure;
   let left = tries;
   const kind = kindOf(failure.error);
   const failsWith = async (actions: readonly Action[]) => {
     left -= 1;
     const plan = { ...best.plan, actions };
-    const result = await run(plan);
+    const result = await runPlan(plan);
     if (!("error" in result) || kindOf(result.error) !== kind) return false;
     best = { seed: failure.seed, plan, error: result.error };
     return true;

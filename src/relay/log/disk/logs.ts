@@ -32,8 +32,13 @@ export class DiskLogs implements Logs {
     return DiskLog.open({ store, key, ring, budget, runtime, events, time: this.#time });
   }
 
-  expire(): Promise<void> {
-    return this.#store.expire(this.#time());
+  async expire(): Promise<void> {
+    const store = this.#store;
+    // A few at a time, for as long as there are some.
+    for (let before = Number.POSITIVE_INFINITY; store.rooms < before; ) {
+      before = store.rooms;
+      await store.expire(this.#time());
+    }
   }
 
   close(): Promise<void> {

@@ -13,25 +13,22 @@
  * log has seen, the log is lost and the room is opened anew: with a new id, if nothing is left.
  */
 import { ProtocolError } from "../../../protocol/errors.ts";
-import { LOG_ID_BYTES } from "../../../protocol/messages.ts";
 import { type Alarm, fraction, type Runtime } from "../../../runtime.ts";
-import { Batch, CONGESTED_BYTES } from "../batch.ts";
+import { CONGESTED_BYTES } from "../batch.ts";
 import type { Budget } from "../budget.ts";
 import { commit } from "../commit.ts";
 import type { Log, LogEvents } from "../log.ts";
 import type { Ring } from "../ring.ts";
 import type { Run } from "../run.ts";
+import { find, type State } from "./find.ts";
 import { Follower } from "./follower.ts";
-import { decodeHead, encodeHead, type Head, runOf } from "./head.ts";
+import { decodeHead, type Head, runOf } from "./head.ts";
 import { History, VanishedError } from "./history.ts";
-import { ConflictError, type Message, type Stream } from "./stream.ts";
+import { type Offer, Offers, type OffersHost } from "./offers.ts";
+import type { Message, Stream } from "./stream.ts";
 
 /** Bytes of a message, one entry at least; bounds what a reader needs at once, and a ring too. */
 const MESSAGE_BYTES = 32 * 1024;
-/** For how long the cluster may be silent before senders are told to come back, in milliseconds. */
-const STALL_MS = 10_000;
-/** An offer whose fate is unknown is made again after so many milliseconds. */
-const RETRY_MS = 250;
 /** How often the leader is asked what the last message is, in milliseconds: if something is in doubt, ... */
 const DOUBT_MS = 1000;
 /** ... if something is under way, ... */
@@ -41,40 +38,6 @@ const IDLE_MS = 30_000;
 /** How long closing may take, in milliseconds. */
 const CLOSE_MS = 3000;
 
-interface Fence {
-  readonly token: string;
-  /** The old connection, where it was this relay's. */
-  readonly from: number | undefined;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
-/** A publication under way: the first entries that wait, or none in a fence's word or a mark. */
-interface Offer {
-  readonly id: string;
-  /** The message that must be the last one. */
-  readonly after: number;
-  readonly count: number;
-  readonly run: Run;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly fence: Fence | undefined;
-  /** The stream has said that another message came first. */
-  contested: boolean;
-}
-
-/** What was found when the log was opened. */
-interface State {
-  readonly id: Uint8Array;
-  readonly next: number;
-  /** The first message that is of this log, and the number of its first entry. */
-  readonly begin: number;
-  readonly oldest: number;
-  readonly seen: number;
-  /** When the last message was taken, in milliseconds on the relay's clock. */
-  readonly seenAt: number;
-}
-
-const NO_BYTES = new Uint8Array(0);
 const hex = (id: Uint8Array) => Buffer.from(id).toString("hex");
 
 export class JetStreamLog implements Log {
@@ -85,10 +48,9 @@ export class JetStreamLog implements Log {
   readonly #runtime: Runtime;
   readonly #events: LogEvents;
   readonly #log: string;
-  readonly #batch: Batch;
+  readonly #offers: Offers;
   readonly #follower: Follower;
   readonly #history: History;
-  readonly #fences: Fence[] = [];
   /** How old the last message may get, in milliseconds; 0 for any age. */
   readonly #markAfter: number;
   #state: "opening" | "open" | "closing" | "closed" = "opening";
@@ -99,15 +61,8 @@ export class JetStreamLog implements Log {
   #seenAt: number;
   /** Number of the next entry: that of the ring, which is not written any more while closing. */
   #next: number;
-  #offer: Offer | undefined;
-  #offers = 0;
   /** A message is being read: nothing is offered before that is done. */
   #reading = false;
-  /** When the cluster last took or gave something, or began to be waited for. */
-  #aliveAt: number;
-  /** When the last message is to be repeated at the earliest, after that did not work. */
-  #markAt = 0;
-  #retry: Alarm | undefined;
   #watch: Alarm | undefined;
   #watchAt = 0;
   #checking = false;
@@ -132,16 +87,15 @@ export class JetStreamLog implements Log {
     this.#runtime = runtime;
     this.#events = events;
     this.#log = hex(state.id);
-    this.#batch = new Batch(budget);
     this.#seen = state.seen;
     this.#seenAt = state.seenAt;
     this.#next = state.next;
-    this.#aliveAt = runtime.clock.now();
     // Relays that have the room open at the same time need not all repeat it.
     this.#markAfter = stream.keepMs * (0.4 + 0.1 * fraction(runtime));
     const seen = () => this.#seen;
     const { begin, oldest } = state;
     this.#history = new History({ stream, key, log: this.#log, ring, begin, oldest, seen });
+    this.#offers = new Offers(stream, key, this.#log, budget, runtime, this.#offersHost());
     this.#follower = new Follower(stream, key, runtime, {
       seen,
       read: (message) => this.#read(message),
@@ -182,13 +136,13 @@ export class JetStreamLog implements Log {
   }
 
   get congested(): boolean {
-    return this.#batch.bytes > CONGESTED_BYTES;
+    return this.#offers.batch.bytes > CONGESTED_BYTES;
   }
 
   /** After the log is closed, or lost, this does nothing. */
   append(type: number, from: number, source: Uint8Array, start: number, end: number): void {
     if (this.#state !== "open") return;
-    this.#batch.add(type, from, source, start, end);
+    this.#offers.batch.add(type, from, source, start, end);
   }
 
   flush(): void {
@@ -198,15 +152,14 @@ export class JetStreamLog implements Log {
   fence(token: string, from: number | undefined): Promise<void> {
     if (this.#state !== "open") return Promise.reject(this.#closedError());
     if (this.#provisional) return this.#fenceEmpty(token, from);
-    return new Promise((resolve, reject) => {
-      this.#fences.push({ token, from, resolve, reject });
-      this.#publish();
-    });
+    const said = this.#offers.fence(token, from);
+    this.#publish();
+    return said;
   }
 
   /** Nothing was ever published under the log's id. */
   get #provisional(): boolean {
-    return this.#seen === 0 && this.#offers === 0;
+    return this.#seen === 0 && this.#offers.none;
   }
 
   /** Nothing of the client's can be under way; but another relay may have begun the room, unnoticed. */
@@ -214,7 +167,7 @@ export class JetStreamLog implements Log {
     const last = await this.#stream.last(this.#key);
     if (this.#state === "open" && this.#provisional) {
       if (last === undefined) {
-        if (from !== undefined) this.#batch.forget(from);
+        if (from !== undefined) this.#offers.batch.forget(from);
         return;
       }
       this.#lose(this.#another());
@@ -241,103 +194,47 @@ export class JetStreamLog implements Log {
     }
   }
 
+  #offersHost(): OffersHost {
+    const log = this;
+    return {
+      get seen() {
+        return log.#seen;
+      },
+      get next() {
+        return log.#next;
+      },
+      get messageBytes() {
+        return Math.min(MESSAGE_BYTES, log.ring.most / 4);
+      },
+      get repeatAt() {
+        return log.#repeatAt;
+      },
+      offered: () => this.#watchBy(this.#runtime.clock.now() + BUSY_MS),
+      doubtful: () => this.#watchBy(this.#runtime.clock.now() + DOUBT_MS),
+      taken: (seq, offer) => this.#taken(seq, offer),
+      givenUp: (senders, error) => {
+        if (this.#state === "open" && senders.size > 0) this.#events.refused(senders, error);
+        this.#settle();
+      },
+    };
+  }
+
   /** Offers the stream what waits, one message at a time. */
   #publish(): void {
-    if (this.#offer !== undefined || this.#reading) return;
-    if (this.#state !== "open" && this.#state !== "closing") return;
-    const offer = this.#nextOffer();
-    if (offer === undefined) return;
-    this.#offer = offer;
-    this.#aliveAt = this.#runtime.clock.now();
-    this.#watchBy(this.#aliveAt + BUSY_MS);
-    void this.#send(offer);
-  }
-
-  #nextOffer(): Offer | undefined {
-    const [fence] = this.#fences;
-    // Before what waits, which may be the old connection's: that is dropped when the word is said.
-    if (fence !== undefined) return this.#makeOffer(0, undefined, fence);
-    if (this.#batch.count > 0) {
-      // A copy: what is under way stays as it is, whatever becomes of the batch.
-      const run = this.#batch.run(this.#next, Math.min(MESSAGE_BYTES, this.ring.most / 4));
-      const copied = { ...run, bytes: run.bytes.slice() };
-      return this.#makeOffer(run.next - run.first, copied, undefined);
-    }
-    return this.#markDue() <= this.#runtime.clock.now()
-      ? this.#makeOffer(0, undefined, undefined)
-      : undefined;
-  }
-
-  #makeOffer(count: number, entries: Run | undefined, fence: Fence | undefined): Offer {
-    this.#offers += 1;
-    const id = `${this.#ownOffers}${this.#offers}`;
-    const run = entries ?? { first: this.#next, next: this.#next, bytes: NO_BYTES };
-    const head = { offer: id, log: this.#log, next: run.next, replaces: fence?.token };
-    const headers = encodeHead(head);
-    return { id, after: this.#seen, count, run, headers, fence, contested: false };
-  }
-
-  /** How the ids of this relay's offers begin. */
-  get #ownOffers(): string {
-    return `${this.#stream.relayId} `;
+    if (this.#reading || (this.#state !== "open" && this.#state !== "closing")) return;
+    this.#offers.publish();
   }
 
   /** When the last message is to be repeated, so that it doesn't expire. */
-  #markDue(): number {
+  get #repeatAt(): number {
     // There is none, or it is kept for ever; and what ends need not be kept up.
     if (this.#seen === 0 || this.#markAfter === 0 || this.#state === "closing") return Infinity;
-    return Math.max(this.#seenAt + this.#markAfter, this.#markAt);
+    return this.#seenAt + this.#markAfter;
   }
 
-  async #send(offer: Offer): Promise<void> {
-    let seq: number;
-    try {
-      seq = await this.#stream.publish(this.#key, offer.headers, offer.run.bytes, offer.after);
-    } catch (error) {
-      if (this.#offer !== offer) return;
-      if (!(error instanceof ConflictError)) {
-        this.#offerAgain(offer, error);
-        return;
-      }
-      // Something came first: it will be read, and then what waits is numbered anew. It may also be
-      // this very offer, made before; then it is read with its id. If nothing is read, the leader is asked.
-      offer.contested = true;
-      this.#watchBy(this.#runtime.clock.now() + DOUBT_MS);
-      return;
-    }
-    if (this.#offer !== offer) return;
-    if (seq <= offer.after) {
-      this.#lose(new Error(`message ${seq} follows message ${offer.after}: the stream is another`));
-      return;
-    }
-    this.#apply(seq, offer.run, offer.id, offer.fence?.token);
-  }
-
-  /** Nobody knows whether the stream has it: the same offer can be made without harm. */
-  #offerAgain(offer: Offer, error: unknown): void {
-    const { clock } = this.#runtime;
-    if (clock.now() - this.#aliveAt >= STALL_MS) {
-      this.#giveUp(error);
-      return;
-    }
-    this.#watchBy(clock.now() + DOUBT_MS);
-    this.#retry = clock.after(RETRY_MS, () => {
-      if (this.#offer === offer) void this.#send(offer);
-    });
-  }
-
-  /** What is under way may come all the same: then it is read, and counts. */
-  #giveUp(error: unknown): void {
-    const { clock } = this.#runtime;
-    const senders = this.#batch.senders();
-    this.#batch.clear();
-    this.#rejectFences(error);
-    this.#retry?.cancel();
-    this.#offer = undefined;
-    this.#aliveAt = clock.now();
-    this.#markAt = clock.now() + STALL_MS;
-    if (this.#state === "open" && senders.size > 0) this.#events.refused(senders, error);
-    this.#settle();
+  #taken(seq: number, { after, run, id, fence }: Offer): void {
+    if (seq > after) this.#apply(seq, run, id, fence?.token);
+    else this.#lose(new Error(`message ${seq} follows message ${after}: the stream is another`));
   }
 
   #read(message: Message): void {
@@ -368,28 +265,23 @@ export class JetStreamLog implements Log {
 
   /** A message is the room's next. */
   #apply(seq: number, run: Run, id: string, token: string | undefined): void {
-    const { clock } = this.#runtime;
     this.#seen = seq;
     this.#next = run.next;
-    this.#seenAt = this.#aliveAt = clock.now();
+    this.#seenAt = this.#runtime.clock.now();
     this.#reading = true;
-    this.#retry?.cancel();
-    const offer = this.#offer?.id === id ? this.#offer : undefined;
-    this.#offer = undefined;
-    if (offer !== undefined) this.#batch.drop(offer.count);
-    if (this.#batch.count === 0) this.#batch.clear();
+    const offer = this.#offers.came(id);
     try {
       this.#show(run);
       // A word of this relay's own that was given up is nobody's any more: who said it may have come
       // back without one since.
-      const own = id.startsWith(this.#ownOffers);
-      if (token !== undefined && (offer !== undefined || !own)) this.#replaced(token);
+      const counts = offer !== undefined || !this.#offers.isOwn(id);
+      if (token !== undefined && counts) this.#replaced(token);
     } finally {
       this.#reading = false;
     }
-    if (offer?.fence !== undefined) this.#said(offer.fence);
+    if (offer?.fence !== undefined) this.#offers.said(offer.fence);
     this.#publish();
-    if (this.#state === "open") this.#watchBy(this.#markDue());
+    if (this.#state === "open") this.#watchBy(this.#offers.markDue);
     this.#settle();
   }
 
@@ -405,18 +297,7 @@ export class JetStreamLog implements Log {
   #replaced(token: string): void {
     if (this.#state !== "open") return;
     const from = this.#events.replaced(token);
-    if (from !== undefined) this.#batch.forget(from);
-  }
-
-  #said(fence: Fence): void {
-    const at = this.#fences.indexOf(fence);
-    if (at >= 0) this.#fences.splice(at, 1);
-    if (fence.from !== undefined) this.#batch.forget(fence.from);
-    fence.resolve();
-  }
-
-  #rejectFences(error: unknown): void {
-    for (const { reject } of this.#fences.splice(0)) reject(error);
+    if (from !== undefined) this.#offers.batch.forget(from);
   }
 
   /** Has the watch look at `time` at the latest, in milliseconds on the relay's clock. */
@@ -433,18 +314,17 @@ export class JetStreamLog implements Log {
 
   #planWatch(): void {
     if (this.#state !== "open" && this.#state !== "closing") return;
-    const doubtful = this.#behind !== undefined || this.#offer?.contested === true;
-    const wait = doubtful ? DOUBT_MS : this.#offer !== undefined ? BUSY_MS : IDLE_MS;
+    const offer = this.#offers.current;
+    const doubtful = this.#behind !== undefined || offer?.contested === true;
+    const wait = doubtful ? DOUBT_MS : offer !== undefined ? BUSY_MS : IDLE_MS;
     this.#watchBy(this.#runtime.clock.now() + wait);
     // What is under way comes first, however long it takes.
-    if (this.#offer === undefined) this.#watchBy(this.#markDue());
+    if (offer === undefined) this.#watchBy(this.#offers.markDue);
   }
 
   /** The watch: what should have happened by itself is seen to. */
   async #look(): Promise<void> {
-    if (this.#offer !== undefined && this.#runtime.clock.now() - this.#aliveAt >= STALL_MS) {
-      this.#giveUp(new Error(`the cluster has not answered for ${STALL_MS / 1000} s`));
-    }
+    this.#offers.giveUpStalled();
     this.#publish();
     await this.#check();
     this.#planWatch();
@@ -454,7 +334,7 @@ export class JetStreamLog implements Log {
   async #check(): Promise<void> {
     if (this.#checking || this.#state === "closed") return;
     this.#checking = true;
-    const [seen, next, offer] = [this.#seen, this.#next, this.#offer];
+    const [seen, next, offer] = [this.#seen, this.#next, this.#offers.current];
     const contested = offer?.contested === true;
     try {
       const last = await this.#stream.last(this.#key);
@@ -466,10 +346,7 @@ export class JetStreamLog implements Log {
       if (seq > this.#seen) this.#notTold(seq);
       else this.#behind = undefined;
       // What was said to have come first did not come in the end: the offer is as good as new.
-      if (contested && offer === this.#offer && seq === offer.after) {
-        offer.contested = false;
-        void this.#send(offer);
-      }
+      if (contested && seq === offer.after) this.#offers.again(offer);
     } catch (error) {
       // If the leader can't be asked, nothing is known.
       if (error instanceof VanishedError) this.#lose(error);
@@ -523,11 +400,10 @@ export class JetStreamLog implements Log {
   async #end(): Promise<void> {
     if (this.#state === "closed") return;
     this.#state = "closing";
-    this.#rejectFences(new Error("the room's log is closed"));
     // What a word is offered for is over; the mark too.
-    if (this.#offer?.count === 0) this.#offer = undefined;
+    this.#offers.end(this.#closedError());
     this.#publish();
-    if (this.#offer !== undefined) {
+    if (this.#offers.current !== undefined) {
       await new Promise<void>((resolve) => {
         const late = this.#runtime.clock.after(CLOSE_MS, resolve);
         this.#drained = () => {
@@ -541,71 +417,19 @@ export class JetStreamLog implements Log {
 
   /** Nothing is under way any more: then it can be closed. */
   #settle(): void {
-    if (this.#offer === undefined && this.#batch.count === 0) this.#drained?.();
+    if (this.#offers.done) this.#drained?.();
   }
 
   #shut(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#offer = undefined;
-    this.#retry?.cancel();
     this.#watch?.cancel();
     this.#follower.stop();
-    this.#batch.close();
-    this.#rejectFences(this.#closedError());
+    this.#offers.close(this.#closedError());
     this.#drained?.();
   }
 
   #closedError(): unknown {
     return this.#failure ?? new Error("the room's log is closed");
   }
-}
-
-/** What the stream has of a room; its newest entries go into the ring. */
-async function find(stream: Stream, key: string, ring: Ring, runtime: Runtime): Promise<State> {
-  const { clock } = runtime;
-  const last = await stream.last(key);
-  if (last === undefined) {
-    const id = runtime.random(new Uint8Array(LOG_ID_BYTES));
-    return { id, next: 1, begin: 1, oldest: 1, seen: 0, seenAt: clock.now() };
-  }
-  const head = decodeHead(last);
-  const run = runOf(last, head);
-  const begin = await beginning(stream, key, last);
-  const oldest = runOf(begin, decodeHead(begin)).first;
-  if (oldest > run.first) throw new Error(`message ${last.seq} of the stream is out of order`);
-  ring.beginAt(run.first);
-  if (run.next > run.first) commit(ring, run.bytes, () => undefined);
-  // The machines' clocks may differ: but never is it older than it can be, or younger than new.
-  const age = Math.min(Math.max(0, clock.date() - last.time), stream.keepMs);
-  const id = new Uint8Array(Buffer.from(head.log, "hex"));
-  return {
-    id,
-    next: run.next,
-    begin: begin.seq,
-    oldest,
-    seen: last.seq,
-    seenAt: clock.now() - age,
-  };
-}
-
-/** The first message that is of the same log as the last: of a stream that was deleted some may stay. */
-async function beginning(stream: Stream, key: string, last: Message): Promise<Message> {
-  const { log } = decodeHead(last);
-  const at = async (seq: number) => {
-    const message = await stream.from(key, seq);
-    if (message !== undefined && message.seq <= last.seq) return message;
-    throw new Error("what the cluster has of the room goes away; try again later");
-  };
-  let first = await at(1);
-  if (decodeHead(first).log === log) return first;
-  let [low, high] = [first.seq + 1, last.seq];
-  first = last;
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    const message = await at(middle);
-    if (decodeHead(message).log === log) [first, high] = [message, middle];
-    else low = message.seq + 1;
-  }
-  return first;
 }
