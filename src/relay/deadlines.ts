@@ -13,20 +13,22 @@ export const LINGER_MS = 2000;
  */
 export function checkDeadlines(connection: Connection, now: number, limits: Limits): boolean {
   const { handshakeSeconds, pingSeconds } = limits;
-  const late = now - connection.openedAt > handshakeSeconds * 1000;
+  const late = (since: number) => now - since > handshakeSeconds * 1000;
   switch (connection.state) {
     case "closing":
       if (now - connection.closingAt > LINGER_MS) connection.terminate();
       return true;
     case "hello":
-      if (late) connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
-      return true;
-    case "joining":
-      if (late) {
-        const why = `the room could not be had within ${handshakeSeconds} s; try again later`;
-        connection.close("storage", why);
+      if (late(connection.openedAt)) {
+        connection.close("handshake-timeout", `no HELLO within ${handshakeSeconds} s`);
       }
-      return !late;
+      return true;
+    case "joining": {
+      if (!late(connection.joiningAt)) return true;
+      const why = `the room could not be had within ${handshakeSeconds} s; try again later`;
+      connection.close("storage", why);
+      return false;
+    }
     case "open":
       if (connection.unread) connection.heardAt = now;
       else if (now - connection.heardAt > pingSeconds * 1000) {

@@ -133,7 +133,11 @@ export const DEEDS_DONE: Readonly<Record<Deed, Doing>> = {
     world.later(action.ms * 3, () => disk?.resume());
   },
   damage(world, action) {
-    machineOf(world, action).disk?.damage(roomOf(world, action).key);
+    const { disk } = machineOf(world, action);
+    const { key } = roomOf(world, action);
+    const { much } = action;
+    if (much < 0.3) disk?.ruin(key);
+    else disk?.damage(key, much < 0.6 ? "newest" : "any");
   },
   natsDown(world, action) {
     const machine = machineOf(world, action);

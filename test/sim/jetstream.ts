@@ -290,6 +290,8 @@ class SimFollowing implements Following {
   /** Number after the last message that is on its way, or was told. */
   #sent: number;
   #next: number;
+  /** What is on its way, in order: two may arrive at one time, or nearly. */
+  #way: Message[] = [];
   /** When the last one that is on its way arrives. */
   #arrives = 0;
   /** Rises when what is on its way gets lost. */
@@ -318,8 +320,10 @@ class SimFollowing implements Following {
       const way = this.#link.between(faults.latency) + this.#link.between(faults.lag);
       this.#arrives = Math.max(this.#arrives, clock.now() + way);
       const trip = this.#trip;
+      this.#way.push(message);
       clock.after(Math.max(0, this.#arrives - clock.now()), () => {
-        if (trip === this.#trip) this.#tell(message);
+        const first = trip === this.#trip ? this.#way.shift() : undefined;
+        if (first !== undefined) this.#tell(first);
       });
     }
   }
@@ -334,6 +338,7 @@ class SimFollowing implements Following {
   /** The link is back: goes on after what was told. */
   restart(): void {
     this.#trip += 1;
+    this.#way = [];
     this.#sent = this.#next;
     this.scan();
   }

@@ -49,6 +49,8 @@ export class Connection implements SocketHandler {
   /** When closing began; it is cut off when the client does not close its side. */
   closingAt = 0;
   readonly openedAt: number;
+  /** When it asked for its room. */
+  joiningAt = 0;
   entriesSent = 0;
   goneReason: number = GoneReason.CLOSED;
 
@@ -155,6 +157,7 @@ export class Connection implements SocketHandler {
 
   #hello(hello: Hello): void {
     this.#state = "joining";
+    this.joiningAt = this.#host.clock.now();
     // Most rooms are there before the event loop turns.
     this.#host.clock.soon(this.#pauseWhileJoining);
     this.#host.join(this, hello).then(

@@ -8,6 +8,8 @@ import { Room, type RoomHost } from "./room.ts";
 
 /** Part of the rings' memory that may be in use before empty rooms are forgotten for it. */
 const CROWDED = 3 / 4;
+/** Rooms that are forgotten for it in one sweep. */
+const AT_ONCE = 8;
 
 export class Registry {
   readonly #logs: Logs;
@@ -103,7 +105,10 @@ export class Registry {
     for (const room of this.#rooms.values()) {
       if (room.empty && now - room.emptySince > longest) void this.#forget(room);
     }
-    while (this.#budget.used > this.#budget.total * CROWDED && this.#forgetEmptiest());
+    // Their memory is back when they are closed: not all of them at once.
+    for (let i = 0; i < AT_ONCE && this.#budget.used > this.#budget.total * CROWDED; i++) {
+      if (!this.#forgetEmptiest()) return;
+    }
   }
 
   /** Deletes what has been kept for long enough; a room where that fails doesn't hold up the others. */

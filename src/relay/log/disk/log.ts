@@ -171,7 +171,12 @@ export class DiskLog implements Log {
   }
 
   async page(seq: number): Promise<Run | undefined> {
-    return await this.#file?.page(seq, this.ring.oldest);
+    try {
+      return await this.#file?.page(seq, this.ring.oldest);
+    } catch (error) {
+      if (!(error instanceof StorageError)) this.#lose(error);
+      throw error;
+    }
   }
 
   async expire(): Promise<void> {
