@@ -219,6 +219,22 @@ describe("limits of what is kept", () => {
     expect(reader.welcomed?.logId).not.toEqual(logId as Uint8Array);
   });
 
+  test("by descriptors: rooms and clients share what there is", async () => {
+    const serve = [SERVER, "--host", "127.0.0.1", "--port", "0", "--data", folder()];
+    const few = new RelayProcess(["sh", "-c", 'ulimit -n 1024; exec "$0" "$@"', ...serve]);
+    relays.push(few);
+    const port = Number(
+      await until("the relay to listen", () => few.stdout.match(/listening on \S+:(\d+)\n/)?.[1]),
+    );
+    expect(few.stdout).toContain(
+      "connections and 124 rooms at a time: the open-file limit is 1024",
+    );
+    const many = await Promise.all(Array.from({ length: 200 }, () => RawClient.join(port)));
+    expect(many.every(({ welcomed }) => welcomed !== undefined)).toBe(true);
+    await say(many[0] as RawClient, ["heard"]);
+    await until("it", () => many.every(({ texts }) => texts.includes("heard")));
+  });
+
   test("by rooms: one more is refused, the others go on", async () => {
     const data = folder();
     const { port } = await relay("--data", data, "--keep-rooms", "1");

@@ -130,15 +130,20 @@ const OTHER_FILES = 32;
 /** Descriptors of a room that is kept: its file and the write-ahead log, each twice. */
 const FILES_A_ROOM = 4;
 
-/** Limits with as many connections as the open-file limit lets there be. */
+/** Limits with as many connections and rooms as the open-file limit lets there be. */
 function affordable(limits: Limits, keeps: boolean, report: ConsoleReport): Limits {
-  const others = OTHER_FILES + (keeps ? FILES_A_ROOM * limits.maxRooms : 0);
-  const wanted = limits.maxConnections + others;
+  const aRoom = keeps ? FILES_A_ROOM : 0;
+  const wanted = limits.maxConnections + OTHER_FILES + aRoom * limits.maxRooms;
   const soft = readFileSync("/proc/self/limits", "utf8").match(/^Max open files\s+(\d+)/m)?.[1];
   if (soft === undefined || Number(soft) >= wanted) return limits;
-  const maxConnections = Math.max(1, Number(soft) - others);
+  // Where there is too little, half of it is for clients in any case.
+  const there = Math.max(2 + aRoom, Number(soft) - OTHER_FILES);
+  const most = aRoom === 0 ? limits.maxRooms : Math.max(1, Math.floor(there / 2 / aRoom));
+  const maxRooms = Math.min(limits.maxRooms, most);
+  const maxConnections = Math.min(limits.maxConnections, Math.max(1, there - aRoom * maxRooms));
+  const rooms = maxRooms < limits.maxRooms ? ` and ${maxRooms} rooms at a time` : "";
   report.refusal(
-    `only ${maxConnections} connections: the open-file limit is ${soft}; raise it (ulimit -n ${wanted})`,
+    `only ${maxConnections} connections${rooms}: the open-file limit is ${soft}; raise it (ulimit -n ${wanted})`,
   );
-  return { ...limits, maxConnections };
+  return { ...limits, maxConnections, maxRooms };
 }
