@@ -1,42 +1,6 @@
 /** TCP and TLS as Bun has them: src/transport.ts for the programs. */
 import type { Socket } from "bun";
-import type { ByteSocket, ClientTransport, ServerTransport, SocketHandler } from "./transport.ts";
-
-/**
- * Bun's socket but for `end`: Bun's own closes both ways at once, so that a peer that was still sending
- * has its reads cut short by a reset and never sees what was written last.
- */
-class BunSocket implements ByteSocket {
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly #socket: Socket<unknown>;
-
-  constructor(socket: Socket<unknown>) {
-    this.#socket = socket;
-    this.remoteAddress = socket.remoteAddress;
-    this.remotePort = socket.remotePort;
-  }
-
-  write(bytes: Uint8Array, offset = 0, length = bytes.length - offset): number {
-    return this.#socket.write(bytes, offset, length);
-  }
-
-  end(): void {
-    this.#socket.shutdown();
-  }
-
-  terminate(): void {
-    this.#socket.terminate();
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-}
+import type { ClientTransport, ServerTransport, SocketHandler } from "./transport.ts";
 
 /** Takes the place of a handler that is to be told nothing more. */
 const DEAF: SocketHandler = {
@@ -57,7 +21,7 @@ export const BUN_SERVER: ServerTransport = {
           socket.data = DEAF;
           socket.setNoDelay(true);
           try {
-            const handler = accept(new BunSocket(socket));
+            const handler = accept(socket);
             // It may have been terminated meanwhile, when there was no handler yet to tell.
             if (socket.readyState < 0) handler.closed();
             else socket.data = handler;
@@ -91,7 +55,7 @@ export const BUN_CLIENT: ClientTransport = {
     const open = (socket: Socket) => {
       opened = true;
       socket.setNoDelay(true);
-      handler.open(new BunSocket(socket));
+      handler.open(socket);
     };
     Bun.connect({
       hostname: host,

@@ -1,6 +1,6 @@
 /** Byte streams between a relay and its clients: what both need of a socket, and Bun's TCP and TLS as one. */
 
-/** One end of a connection. */
+/** One end of a connection. What Bun calls a socket is one as it is. */
 export interface ByteSocket {
   readonly remoteAddress: string;
   readonly remotePort: number;
@@ -10,8 +10,11 @@ export interface ByteSocket {
    *   when they have room again; negative when the connection is gone
    */
   write(bytes: Uint8Array, offset?: number, length?: number): number;
-  /** Sends a FIN after what has been written. The other side's bytes still come. */
-  end(): void;
+  /**
+   * Sends a FIN after what has been written. The other side's bytes still come. (Bun's `end` closes both
+   * ways at once: a peer that is still sending is reset, and never sees what was written last.)
+   */
+  shutdown(): void;
   /** Cuts the connection off, both ways, at once. */
   terminate(): void;
   /** Reads no more until `resume`. */

@@ -170,7 +170,7 @@ export class Link {
     const socket = this.#socket;
     if (socket === undefined) return;
     this.#linger = this.#clock.after(LINGER_MS, () => socket.terminate());
-    socket.end();
+    socket.shutdown();
   }
 
   #end(why: string): void {

@@ -145,7 +145,7 @@ export class Relay implements Host, RoomHost {
   #turnAway(socket: ByteSocket, peer: string, code: CodeName, why: string): SocketHandler {
     this.#sayRefused(peer, "refused", code, why);
     socket.write(encodeRemark(FrameType.CLOSE, code, `${why}; try again later`));
-    socket.end();
+    socket.shutdown();
     const linger = this.clock.after(LINGER_MS, () => socket.terminate());
     return { data: () => undefined, drain: () => undefined, closed: () => linger.cancel() };
   }

@@ -102,7 +102,7 @@ export function socketContract(name: string, world: () => SocketWorld): void {
     test("end: all that was written arrives, both sides are told once, nothing can be written", async () => {
       const w = world();
       const { near, far, listener } = await pair(w);
-      near.send(pattern(SOME), () => near.socket.end());
+      near.send(pattern(SOME), () => near.socket.shutdown());
       await w.until("the ends", () => near.closes === 1 && far.closes === 1);
       expect(far.bytes().equals(pattern(SOME))).toBe(true);
       expect(near.socket.write(Uint8Array.of(1))).toBeLessThan(0);
@@ -121,7 +121,7 @@ export function socketContract(name: string, world: () => SocketWorld): void {
       };
       near.socket.write(pattern(5));
       await w.until("the answer's way", () => far.got === 5);
-      near.socket.end();
+      near.socket.shutdown();
       expect(near.closes).toBe(0);
       expect(near.socket.write(Uint8Array.of(1))).toBeLessThan(0);
       near.socket.resume();
@@ -138,7 +138,7 @@ export function socketContract(name: string, world: () => SocketWorld): void {
       await w.idle();
       // More than the peer has room for at once: the rest is still to go out when `end` is called.
       const words = pattern(1 << 20);
-      far.send(words, () => far.socket.end());
+      far.send(words, () => far.socket.shutdown());
       await w.until("the end", () => near.closes === 1);
       expect(near.bytes().equals(words)).toBe(true);
       far.socket.terminate();
@@ -196,7 +196,7 @@ export function socketContract(name: string, world: () => SocketWorld): void {
       const { near, far, listener } = await pair(w);
       far.socket.pause();
       near.socket.write(pattern(5));
-      near.socket.end();
+      near.socket.shutdown();
       await w.idle();
       expect([far.got, far.closes]).toEqual([0, 0]);
       far.socket.resume();
@@ -253,7 +253,7 @@ export function socketContract(name: string, world: () => SocketWorld): void {
       near.send(pattern(SOME));
       await w.until("all", () => far.got === SOME);
       expect(accepted.length).toBe(1);
-      near.socket.end();
+      near.socket.shutdown();
       await w.until("the end", () => far.closes === 1);
     });
 

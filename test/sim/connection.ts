@@ -96,7 +96,7 @@ export class Connection {
     ] as const) {
       if (side.party.process !== process || side.socket.isClosed) continue;
       if (this.#network.prng.chance(0.5)) this.#reset(side, out);
-      else side.socket.end();
+      else side.socket.shutdown();
       side.socket.abandon();
     }
   }

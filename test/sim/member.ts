@@ -166,7 +166,7 @@ export class Member {
   end(): void {
     this.#ended = true;
     this.#ticker.cancel();
-    this.#socket?.end();
+    this.#socket?.shutdown();
   }
 
   #connect(): void {
@@ -271,7 +271,7 @@ export class Member {
         break;
       case FrameType.CLOSE:
         this.#refused(decodeRemark(bytes.subarray(start, end)));
-        this.#socket?.end();
+        this.#socket?.shutdown();
         this.#down(connection);
         break;
       case FrameType.NOTICE:

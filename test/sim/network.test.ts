@@ -49,7 +49,7 @@ function storm(seed: number): string[] {
   for (let i = 0; i < 8; i++) {
     const end = connect();
     ends.push(end);
-    end.onOpen = () => end.send(BYTES, () => prng.chance(0.5) && end.socket.end());
+    end.onOpen = () => end.send(BYTES, () => prng.chance(0.5) && end.socket.shutdown());
     end.onData = () => seen.push(`${scheduler.now()} client ${i} has ${end.got}`);
   }
   scheduler.run(1000);

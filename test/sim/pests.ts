@@ -108,6 +108,6 @@ export const PESTS: readonly Pest[] = [
   (process, transport, prey) =>
     visit(process, transport, prey, 5000, (socket) => {
       socket.write(hello(process, prey.room.id));
-      socket.end();
+      socket.shutdown();
     }),
 ];

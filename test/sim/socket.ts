@@ -66,7 +66,7 @@ export class SimSocket implements ByteSocket {
     return this.#wire.out.write(bytes.subarray(offset, offset + length));
   }
 
-  end(): void {
+  shutdown(): void {
     if (this.#closed || this.#ended) return;
     this.#ended = true;
     this.#wire?.out.send("end");

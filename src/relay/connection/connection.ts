@@ -220,7 +220,7 @@ export class Connection implements SocketHandler {
     this.heardAt = this.#host.clock.now();
     this.#outlet.drained();
     this.pump();
-    if (this.#state === "closing" && this.#outlet.waiting === 0) this.#socket.end();
+    if (this.#state === "closing" && this.#outlet.waiting === 0) this.#socket.shutdown();
   }
 
   #sayItIsSlowed(): void {
@@ -251,7 +251,7 @@ export class Connection implements SocketHandler {
     this.#state = "closing";
     this.closingAt = this.#host.clock.now();
     this.#outlet.say(encodeRemark(FrameType.CLOSE, code, why));
-    if (this.#outlet.waiting === 0) this.#socket.end();
+    if (this.#outlet.waiting === 0) this.#socket.shutdown();
   }
 
   /** Cuts the connection off. */

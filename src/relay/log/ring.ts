@@ -121,7 +121,7 @@ export class Ring {
     while (this.#head + bytes - this.#tail > this.#bytes.length) {
       // The newest entry is held in any case, whatever others have taken.
       if (bytes > this.#bytes.length) this.#grow(bytes, true);
-      else if (!this.#grow(this.#bytes.length + 1, false)) {
+      else if (this.#bytes.length >= this.#most || !this.#grow(this.#bytes.length + 1, false)) {
         this.#oldest += 1;
         this.#tail = this.positionOf(this.#oldest);
       }

@@ -99,7 +99,7 @@ export class Room implements LogEvents {
   /** Appends an entry, which goes on its way when this turn of the event loop ends. @throws ProtocolError */
   append(type: number, from: number, source: Uint8Array, start: number, end: number): void {
     if (this.#over) return;
-    this.log.append(type, from, source, start, end);
+    this.#log?.append(type, from, source, start, end);
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#host.clock.soon(this.#flush);
