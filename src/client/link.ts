@@ -50,6 +50,8 @@ export class Link {
   #socket: ByteSocket | undefined;
   /** Bytes that the socket has not taken yet. */
   #unsent: Uint8Array[] = [];
+  /** The first of them is what is left of others. */
+  #short = false;
   #remark: Remark | undefined;
   #down = false;
   #welcomed = false;
@@ -93,16 +95,21 @@ export class Link {
 
   #write(frame: Uint8Array): void {
     this.#unsent.push(frame);
-    if (this.#unsent.length === 1) this.#flush();
+    if (!this.#short) this.#flush();
   }
 
   #flush(): void {
     const socket = this.#socket;
-    if (socket === undefined || this.#down || this.#unsent.length === 0) return;
-    const all = this.#unsent.length === 1 ? this.#unsent[0] : Buffer.concat(this.#unsent);
-    if (all === undefined) return;
-    const taken = Math.max(0, socket.write(all));
-    this.#unsent = taken < all.length ? [all.subarray(taken)] : [];
+    while (socket !== undefined && !this.#down && this.#unsent.length > 0) {
+      // What the socket did not take goes first, by itself; the rest goes together.
+      const alone = this.#short ? this.#unsent.slice(0, 1) : this.#unsent;
+      const all = alone.length === 1 ? (alone[0] as Uint8Array) : Buffer.concat(alone);
+      const taken = Math.max(0, socket.write(all));
+      const rest = this.#unsent.slice(alone.length);
+      this.#short = taken < all.length;
+      this.#unsent = this.#short ? [all.subarray(taken), ...rest] : rest;
+      if (this.#short) return;
+    }
   }
 
   #receive(chunk: Uint8Array): void {

@@ -151,7 +151,8 @@ export function socketContract(name: string, world: () => SocketWorld): void {
       far.socket.terminate();
       expect(far.closes).toBe(1);
       expect(far.socket.write(Uint8Array.of(1))).toBeLessThan(0);
-      for (const touch of ["terminate", "end", "pause", "resume"] as const) far.socket[touch]();
+      for (const touch of ["terminate", "shutdown", "pause", "resume"] as const)
+        far.socket[touch]();
       await w.until("the other side", () => near.closes === 1);
       expect(near.socket.write(Uint8Array.of(1))).toBeLessThan(0);
       await w.idle();

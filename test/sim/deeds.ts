@@ -147,10 +147,9 @@ export const DEEDS_DONE: Readonly<Record<Deed, Doing>> = {
     });
   },
   lostAnswers: linkFault((faults, much) => {
-    const former = [faults.lostAnswer, faults.lostRequest] as const;
     [faults.lostAnswer, faults.lostRequest] = [much, (1 - much) / 2];
     return () => {
-      [faults.lostAnswer, faults.lostRequest] = former;
+      [faults.lostAnswer, faults.lostRequest] = [0, 0];
     };
   }),
   lateLanding: linkFault((faults, much) => {

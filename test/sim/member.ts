@@ -57,6 +57,8 @@ export class Member {
   #parser = new FrameParser(1 << 17);
   #socket: ByteSocket | undefined;
   #out: Uint8Array[] = [];
+  /** The first of them is what the socket did not take. */
+  #short = false;
   /** Tells what comes of this connection from what comes of an older one. */
   #connection = 0;
   /** There is a connection, or one is being made. */
@@ -189,6 +191,7 @@ export class Member {
         }
         this.#socket = socket;
         this.#out = [this.#hello()];
+        this.#short = false;
         this.#flush();
       },
       data: (chunk) => {
@@ -215,10 +218,16 @@ export class Member {
 
   #flush(): void {
     const socket = this.#socket;
-    if (socket === undefined || this.#out.length === 0) return;
-    const all = this.#out.length === 1 ? (this.#out[0] as Uint8Array) : Buffer.concat(this.#out);
-    const taken = Math.max(0, socket.write(all));
-    this.#out = taken < all.length ? [all.subarray(taken)] : [];
+    while (socket !== undefined && this.#out.length > 0) {
+      // What the socket did not take goes first, by itself: to copy it each time would take for ever.
+      const [first = new Uint8Array(0)] = this.#out;
+      const all = this.#short || this.#out.length === 1 ? first : Buffer.concat(this.#out);
+      const taken = Math.max(0, socket.write(all));
+      const rest = this.#short ? this.#out.slice(1) : [];
+      this.#short = taken < all.length;
+      this.#out = this.#short ? [all.subarray(taken), ...rest] : rest;
+      if (this.#short) return;
+    }
   }
 
   #down(connection: number): void {

@@ -261,7 +261,8 @@ export class Simulation implements MemberWorld, ChatterWorld {
     const same = Buffer.from(welcome.logId).toString("hex") === member.log;
     const what = `${member.name}, which has read up to ${member.next - 1}, is told of a new log`;
     if (same && welcome.next >= member.next) throw new Violation(`${what}, which it has read`);
-    if (!same && this.#logOf(member) !== undefined) throw new Violation(`${what}, beside its own`);
+    if (!same && member.next > 1 && this.#logOf(member) !== undefined)
+      throw new Violation(`${what}, beside its own`);
     // An empty log may begin anew: nothing was ever in it.
     if (member.next > 1 && this.#keepsAcknowledged) {
       throw new Violation(`${what}, where what was shown is kept`);
