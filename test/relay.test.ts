@@ -299,6 +299,19 @@ describe("a limit", () => {
     await until("PONG", () => alive.pongs === 1);
   });
 
+  test("on silence is none for who is not read because of its rate", async () => {
+    const { port } = await relay("--rate", "10", "--ping", "1");
+    const reader = await RawClient.join(port);
+    const fast = await RawClient.join(port);
+    // Half as many again as it may have at once: five seconds, in which its pongs aren't read either.
+    fast.write(Buffer.concat(numbered(70).map(sendFrame)));
+    await until("all of it", () => reader.entries.length === 70);
+    await Bun.sleep(4500);
+    expect([fast.closed, fast.closeRemark]).toEqual([false, undefined]);
+    fast.send("heard");
+    await until("it", () => reader.texts.at(-1) === "heard");
+  });
+
   test("on the rate slows the sender, says so once, and loses nothing", async () => {
     const server = await relay("--rate", "50");
     const listener = await RawClient.join(server.port);

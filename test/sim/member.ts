@@ -32,6 +32,8 @@ export interface MemberWorld {
   missed(member: Member, missed: Missed): void;
   newLog(member: Member, welcome: Welcome): void;
   refused(member: Member, code: number, why: string): void;
+  /** What it sent over an older connection stands in the log after it came back. */
+  late(member: Member, seq: number): void;
 }
 
 const RETRY_MS = [50, 100, 300, 1000, 3000] as const;
@@ -65,6 +67,8 @@ export class Member {
   #trying = false;
   #welcomed = false;
   #liveFrom = 0;
+  /** The relays' numbers of its connections; the last is that of the present one. */
+  readonly #numbers: number[] = [];
   #pingMs = CONNECT_MS;
   #heardAt = 0;
   #tries = 0;
@@ -312,6 +316,7 @@ export class Member {
       throw new Violation(`${this.name} at ${this.next} is to go on at ${welcome.start}`);
     }
     this.log = log;
+    this.#numbers.push(welcome.connection);
     this.#welcomed = true;
     this.#tries = 0;
     this.#liveFrom = welcome.next;
@@ -319,8 +324,12 @@ export class Member {
     this.#sendWaiting();
   }
 
-  #entry({ seq, body }: Entry): void {
+  #entry({ seq, from, body }: Entry): void {
     const text = Buffer.from(body).toString("latin1");
+    // Once it has come back nothing can come any more of what it sent before.
+    if (seq >= this.#liveFrom && from !== this.#numbers.at(-1) && this.#numbers.includes(from)) {
+      this.#world.late(this, seq);
+    }
     const place = { log: this.log, seq };
     this.#sees(seq, text);
     this.onEntry(text);

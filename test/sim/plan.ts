@@ -99,7 +99,7 @@ function drawKeep(prng: Prng, kind: Kind): Keep {
   return {
     bytes: prng.chance(0.3) ? prng.range(2000, 100_000) : 0,
     entries: prng.chance(0.3) ? prng.range(5, 300) : 0,
-    seconds: prng.chance(0.6) ? prng.range(5, 60) : 0,
+    seconds: prng.chance(0.6) ? prng.pick([5, 20, 60, 300]) : 0,
   };
 }
 

@@ -119,6 +119,11 @@ export class Truth {
     this.acknowledged.push({ ...place, room, text, at });
   }
 
+  /** Whether anything may stand twice. */
+  get mayRepeat(): boolean {
+    return this.#promises.twice;
+  }
+
   /** What is known of a log's entry. */
   entry(log: string, seq: number): string | undefined {
     return this.#logs.get(log)?.get(seq);
