@@ -6,6 +6,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -217,6 +218,30 @@ describe("limits of what is kept", () => {
     const reader = await everything(second.port);
     expect(reader.entries).toEqual([]);
     expect(reader.welcomed?.logId).not.toEqual(logId as Uint8Array);
+  });
+
+  test("not at all by a folder that is away: who sends is refused, and all is there when it is back", async () => {
+    const data = folder();
+    const first = await relay("--data", data, "--metrics-port", "0");
+    const metrics = first.stdout.match(/metrics at http:\S+:(\d+)\//)?.[1];
+    const health = async () => (await fetch(`http://127.0.0.1:${metrics}/healthz`)).status;
+    const ann = await RawClient.join(first.port);
+    await say(ann, ["before"]);
+    expect(await health()).toBe(200);
+    renameSync(join(data, "rooms"), join(data, "away"));
+    // What comes within a second is written into a file that has another name now.
+    await Bun.sleep(1200);
+    ann.send("into nothing");
+    await until("a refusal", () => ann.closeRemark);
+    expect(ann.closeRemark?.code).toBe(12);
+    expect(await health()).toBe(503);
+    const bob = await RawClient.join(first.port);
+    expect([bob.welcomed, bob.closeRemark?.code]).toEqual([undefined, 12]);
+    renameSync(join(data, "away"), join(data, "rooms"));
+    const back = await everything(first.port);
+    expect(back.texts[0]).toBe("before");
+    expect(back.welcomed?.logId).toEqual(ann.welcomed?.logId as Uint8Array);
+    await say(back, ["after"]);
   });
 
   test("by descriptors: rooms and clients share what there is", async () => {

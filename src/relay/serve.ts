@@ -15,7 +15,7 @@ import type { Logs } from "./log/log.ts";
 import { MemoryLogs } from "./log/memory.ts";
 import { metricsUrl, serveMetrics } from "./metrics.ts";
 import { ConsoleReport, type LogFormat } from "./report.ts";
-import { Relay } from "./server.ts";
+import { MOST_TURNED_AWAY, Relay } from "./server.ts";
 import { loadTls, type TlsFiles } from "./tls.ts";
 
 export interface Serving {
@@ -126,7 +126,7 @@ function listening<T>(host: string, port: number, start: () => T): T {
 }
 
 /** Descriptors that the relay needs besides its clients' sockets. */
-const OTHER_FILES = 32;
+const OTHER_FILES = 32 + MOST_TURNED_AWAY;
 /** Descriptors of a room that is kept: its file and the write-ahead log, each twice. */
 const FILES_A_ROOM = 4;
 

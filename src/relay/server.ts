@@ -28,6 +28,8 @@ import { Takeover, tokenName } from "./rooms/takeover.ts";
 
 /** How often deadlines are looked at, in milliseconds. */
 const SWEEP_MS = 1000;
+/** Clients that are told why they can't come in, at the same time; more are cut off. */
+export const MOST_TURNED_AWAY = 64;
 /** How often entries that are too old are deleted, in milliseconds. */
 const EXPIRE_MS = 60_000;
 
@@ -66,6 +68,9 @@ export class Relay implements Host, RoomHost {
   #lastNumber: number;
   #expiredAt = Number.NEGATIVE_INFINITY;
   #expiring = false;
+  #turnedAway = 0;
+  /** The certificate that is to be shown, while listening anew does not work. */
+  #unshown: TlsIdentity | undefined;
   #stopping: Promise<void> | undefined;
 
   /** Starts to listen; throws what the transport throws when it can't. */
@@ -95,19 +100,22 @@ export class Relay implements Host, RoomHost {
   showCertificate(tls: TlsIdentity): void {
     // There is no other way than to listen anew. Who comes in between tries again.
     this.#listener.stop();
-    this.#listenAgain(tls);
+    const waits = this.#unshown !== undefined;
+    this.#unshown = tls;
+    if (!waits) this.#listenAgain();
   }
 
   /** The port may be somebody else's for a moment: without a listener a relay is of no use. */
-  #listenAgain(tls: TlsIdentity): void {
+  #listenAgain(): void {
     if (this.#stopping !== undefined) return;
     try {
-      this.#listener = this.#listen(this.#port, tls);
+      this.#listener = this.#listen(this.#port, this.#unshown);
+      this.#unshown = undefined;
       this.#health.listening = undefined;
     } catch (error) {
       this.#health.listening = `can't listen on port ${this.#port} again (${describe(error)})`;
       this.#report.problem(`${this.#health.listening}; trying on`);
-      this.clock.after(SWEEP_MS, () => this.#listenAgain(tls));
+      this.clock.after(SWEEP_MS, () => this.#listenAgain());
     }
   }
 
@@ -144,10 +152,20 @@ export class Relay implements Host, RoomHost {
   /** Refuses a connection before it costs anything. */
   #turnAway(socket: ByteSocket, peer: string, code: CodeName, why: string): SocketHandler {
     this.#sayRefused(peer, "refused", code, why);
+    // In a flood of them no more than a few may take their time, and a descriptor.
+    if (this.#turnedAway >= MOST_TURNED_AWAY) {
+      socket.terminate();
+      return { data: () => undefined, drain: () => undefined, closed: () => undefined };
+    }
+    this.#turnedAway += 1;
     socket.write(encodeRemark(FrameType.CLOSE, code, `${why}; try again later`));
     socket.shutdown();
     const linger = this.clock.after(LINGER_MS, () => socket.terminate());
-    return { data: () => undefined, drain: () => undefined, closed: () => linger.cancel() };
+    const closed = () => {
+      this.#turnedAway -= 1;
+      linger.cancel();
+    };
+    return { data: () => undefined, drain: () => undefined, closed };
   }
 
   left(connection: Connection): void {

@@ -228,7 +228,7 @@ export class SimStore implements Store {
   find(key: string, bytes: number): Promise<RoomFile | undefined> {
     return this.call(key, () => {
       const room = this.disk.rooms.get(key);
-      if (this.#open.has(key)) throw new StorageError(`${key} is open already`);
+      if (this.#open.has(key)) throw new Error(`${key} is open already`);
       if (room?.state === undefined) return undefined;
       if (room.ruined) {
         this.#putAside(key);
@@ -257,7 +257,7 @@ export class SimStore implements Store {
         const why = `this relay keeps ${maxRooms} rooms already; try again later`;
         throw new ProtocolError("rooms-full", why);
       }
-      if (this.disk.rooms.has(key)) throw new StorageError(`${key} is there already`);
+      if (this.disk.rooms.has(key)) throw new Error(`${key} is there already`);
       if (this.disk.full) throw new StorageError(`${key}: the disk is full`);
       const room = new SimRoom();
       room.write({ logId: logId.slice(), next: 1, batches: [], mark: undefined });

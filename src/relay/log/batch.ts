@@ -9,7 +9,7 @@ const LEAST_BYTES = 4096;
 /** So much a room has in any case, so that others' rooms can't take it all: one entry of the largest. */
 const GUARANTEED_BYTES = 128 * 1024;
 /** Bytes of entries on their way before clients are read more slowly. */
-export const CONGESTED_BYTES = 256 * 1024;
+const CONGESTED_BYTES = 256 * 1024;
 /** And before no more are taken: each of many clients has sent something meanwhile. */
 const MOST_BYTES = 16 << 20;
 
@@ -33,6 +33,12 @@ export class Batch {
 
   get count(): number {
     return this.#count;
+  }
+
+  /** Senders are to be read later: earlier where memory is short, so that nobody has to be refused. */
+  get congested(): boolean {
+    if (this.#bytes > CONGESTED_BYTES) return true;
+    return this.#bytes > GUARANTEED_BYTES / 8 && !this.#budget.has(CONGESTED_BYTES);
   }
 
   /** Adds an entry, a copy of it. @throws ProtocolError "relay-full" without memory; nothing is added */

@@ -12,9 +12,14 @@ export class Budget {
     return this.#used;
   }
 
+  /** Whether so many bytes are to be had. */
+  has(bytes: number): boolean {
+    return this.#used + bytes <= this.total;
+  }
+
   /** Takes so many bytes: false, and none taken, where they are not to be had. */
   take(bytes: number): boolean {
-    if (this.#used + bytes > this.total) return false;
+    if (!this.has(bytes)) return false;
     this.#used += bytes;
     return true;
   }

@@ -1,7 +1,7 @@
 /** The folder of a relay that keeps its rooms: one file for each, so that none takes others down. */
 import type { Database } from "bun:sqlite";
-import { existsSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { ProtocolError } from "../../../protocol/errors.ts";
 import type { Run } from "../run.ts";
 import { attempt } from "./attempt.ts";
@@ -100,7 +100,7 @@ export class Folder {
     return this.#inTurn(key, async () => {
       this.#mayOpen(key);
       const path = this.#pathOf(key);
-      if (!existsSync(path)) return undefined;
+      if (!this.#isThere(path)) return undefined;
       let file: RoomFile | undefined;
       try {
         file = RoomFile.open(path, this.#files);
@@ -122,9 +122,22 @@ export class Folder {
     });
   }
 
+  /**
+   * Whether a room's file is there. That it can't be seen is another thing than that it isn't.
+   * @throws StorageError
+   */
+  #isThere(path: string): boolean {
+    return attempt(path, () => {
+      if (statSync(path, { throwIfNoEntry: false }) !== undefined) return true;
+      // Without the folder nothing can be said of what was in it.
+      statSync(dirname(path));
+      return false;
+    });
+  }
+
   #mayOpen(key: string): void {
     if (this.#ended) throw new Error("the folder is closed");
-    if (this.#open.has(key)) throw new StorageError(`${this.#pathOf(key)} is open already`);
+    if (this.#open.has(key)) throw new Error(`${this.#pathOf(key)} is open already`);
   }
 
   /** As Store's `create` says. */

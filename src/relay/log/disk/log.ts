@@ -8,7 +8,7 @@
 import { ProtocolError } from "../../../protocol/errors.ts";
 import { LOG_ID_BYTES } from "../../../protocol/messages.ts";
 import type { Alarm, Runtime } from "../../../runtime.ts";
-import { Batch, CONGESTED_BYTES } from "../batch.ts";
+import { Batch } from "../batch.ts";
 import type { Budget } from "../budget.ts";
 import { commit } from "../commit.ts";
 import type { Log, LogEvents } from "../log.ts";
@@ -47,8 +47,10 @@ export class DiskLog implements Log {
   /** What is being written, or nothing. */
   #writing: Batch;
   #busy = false;
-  /** Called when nothing is on its way any more, with an error where nobody knows what became of it. */
-  #waiters: ((error?: unknown) => void)[] = [];
+  /** How many batches have been begun, the coming one among them. */
+  #begun = 1;
+  /** Who waits for a batch, and is told when it is committed or refused, or with what lost it. */
+  #waiters: { readonly batch: number; told(error?: unknown): void }[] = [];
   #syncAlarm: Alarm | undefined;
   #closed = false;
 
@@ -80,7 +82,7 @@ export class DiskLog implements Log {
   }
 
   get congested(): boolean {
-    return this.#coming.bytes > CONGESTED_BYTES;
+    return this.#coming.congested;
   }
 
   append(type: number, from: number, source: Uint8Array, start: number, end: number): void {
@@ -91,18 +93,20 @@ export class DiskLog implements Log {
     if (this.#busy || this.#closed || this.#coming.count === 0) return;
     [this.#coming, this.#writing] = [this.#writing, this.#coming];
     this.#busy = true;
+    this.#begun += 1;
     void this.#write(this.#writing);
   }
 
   async #write(batch: Batch): Promise<void> {
-    const { store, key, events, runtime, time } = this.#options;
+    const { store, events, runtime, time } = this.#options;
     const runs = batch.runs(this.ring.next, RUN_BYTES);
     const stall = runtime.clock.after(STALL_MS, () =>
       this.#lose(new Error(`the disk has not answered for ${STALL_MS / 1000} s`)),
     );
     try {
-      this.#file ??= await store.create(key, this.id);
-      this.#oldest = await this.#file.append(runs, time(), store.fsync === "always");
+      const file = this.#file ?? (await this.#create());
+      if (file === undefined) return;
+      this.#oldest = await file.append(runs, time(), store.fsync === "always");
     } catch (error) {
       this.#failed(error);
       return;
@@ -116,8 +120,20 @@ export class DiskLog implements Log {
     if (store.fsync === "second") {
       this.#syncAlarm ??= runtime.clock.after(SYNC_MS, () => void this.#sync());
     }
+    this.#settle(this.#begun - 1);
     this.flush();
-    if (!this.#busy) this.#settle();
+  }
+
+  /** @returns undefined where the log was lost meanwhile: then nobody has the file */
+  async #create(): Promise<RoomFile | undefined> {
+    const { store, key } = this.#options;
+    const file = await store.create(key, this.id);
+    if (this.#closed) {
+      await file.close();
+      return undefined;
+    }
+    this.#file = file;
+    return file;
   }
 
   #failed(error: unknown): void {
@@ -134,13 +150,13 @@ export class DiskLog implements Log {
     this.#coming.clear();
     this.#busy = false;
     this.#options.events.refused(senders, error);
-    this.#settle();
+    this.#settle(this.#begun);
   }
 
   #lose(error: unknown): void {
     if (this.#closed) return;
     this.#end();
-    this.#settle(error);
+    this.#settle(this.#begun, error);
     // It may not answer any more; whoever opens the room next waits for it.
     void this.#file?.close().catch(() => undefined);
     this.#options.events.lost(error);
@@ -155,18 +171,22 @@ export class DiskLog implements Log {
     }
   }
 
-  #settle(error?: unknown): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter(error);
+  /** The batches up to this one are done. */
+  #settle(batch: number, error?: unknown): void {
+    const done = this.#waiters.filter((waiter) => waiter.batch <= batch);
+    this.#waiters = this.#waiters.filter((waiter) => waiter.batch > batch);
+    for (const { told } of done) told(error);
   }
 
   /** Resolves when all that was appended so far is committed or refused. @throws what lost it */
   fence(): Promise<void> {
     this.flush();
+    // What comes now is its own batch if it holds anything, and waits if another is being written.
+    const batch = this.#coming.count > 0 ? this.#begun : this.#begun - 1;
     if (!this.#busy) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      this.#waiters.push((error) => (error === undefined ? resolve() : reject(error)));
+      const told = (error?: unknown) => (error === undefined ? resolve() : reject(error));
+      this.#waiters.push({ batch, told });
     });
   }
 

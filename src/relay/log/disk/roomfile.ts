@@ -6,7 +6,7 @@
  * While the write-ahead log is taken over into the database nothing may be written: the log must be on
  * the disk before the database has any of it, and the database before the log begins anew.
  */
-import { closeSync, existsSync, openSync } from "node:fs";
+import { closeSync, existsSync, openSync, statSync } from "node:fs";
 import { asRun, cut, joined, type Run } from "../run.ts";
 import { attempt } from "./attempt.ts";
 import { type Descriptors, dataSync } from "./descriptors.ts";
@@ -24,6 +24,8 @@ import { type Extent, PAGE_SIZE, type Row, Table } from "./table.ts";
 /** How large the write-ahead log becomes, about, in bytes. */
 const WAL_BYTES = 4 << 20;
 /** Pages that a batch needs besides its own: the tables' and those of what is deleted. */
+/** How often it is looked whether a file still has its name, in milliseconds. */
+const NAME_MS = 1000;
 const PAGES_BESIDES = 3;
 
 export interface RoomFileOptions {
@@ -69,9 +71,17 @@ export class RoomFile {
   /** It is being closed: nothing is written any more. */
   #ending = false;
   #closed = false;
+  readonly #inode: number;
+  /** When its name was looked at last, on this thread's clock. */
+  #checkedAt = performance.now();
 
-  /** Makes a room's file. @throws StorageError; nothing is there then that was not before */
+  /**
+   * Makes a room's file.
+   * @throws StorageError; nothing is there then that was not before. Error where there is one already
+   */
   static make(path: string, logId: Uint8Array, options: RoomFileOptions): RoomFile {
+    // Whoever thinks that there is none must look again.
+    if (existsSync(path)) throw new Error(`${path} is there already`);
     return attempt(path, () => {
       closeSync(openSync(path, "wx", 0o600));
       try {
@@ -106,6 +116,7 @@ export class RoomFile {
 
   private constructor(path: string, table: Table, options: RoomFileOptions, isLogged: boolean) {
     this.path = path;
+    this.#inode = statSync(path).ino;
     this.#options = options;
     this.#table = table;
     table.check();
@@ -214,6 +225,7 @@ export class RoomFile {
   /** As Store's `append` says. */
   async append(runs: readonly Run[], time: number, sync: boolean): Promise<number> {
     await this.#free();
+    this.#checkName();
     const marking = !sync && !this.#marked;
     this.#change(() => {
       if (marking) this.#table.setFact("boot", this.#options.boot);
@@ -230,6 +242,19 @@ export class RoomFile {
     }
     this.#startCheckpoint();
     return oldest;
+  }
+
+  /**
+   * A file whose name is gone takes what is written, and nobody finds it again.
+   * @throws Error; nobody knows then what is kept
+   */
+  #checkName(): void {
+    const now = performance.now();
+    if (now - this.#checkedAt < NAME_MS) return;
+    this.#checkedAt = now;
+    const file = statSync(this.path, { throwIfNoEntry: false });
+    if (file?.ino === this.#inode) return;
+    throw new Error(`${this.path} is not there any more, or is another file`);
   }
 
   /** Changes the file, or neither it nor what is known of it. @throws DamagedError, StorageError */

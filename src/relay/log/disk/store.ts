@@ -88,7 +88,7 @@ export interface Store {
   find(key: string, bytes: number): Promise<RoomFile | undefined>;
   /**
    * Makes a room's file, empty and with this log id; there must be none.
-   * @throws StorageError; ProtocolError "rooms-full"
+   * @throws StorageError; ProtocolError "rooms-full"; another Error where there is one all the same
    */
   create(key: string, logId: Uint8Array): Promise<RoomFile>;
   /**

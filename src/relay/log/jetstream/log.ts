@@ -14,7 +14,6 @@
  */
 import { ProtocolError } from "../../../protocol/errors.ts";
 import { type Alarm, fraction, type Runtime } from "../../../runtime.ts";
-import { CONGESTED_BYTES } from "../batch.ts";
 import type { Budget } from "../budget.ts";
 import { commit } from "../commit.ts";
 import type { Log, LogEvents } from "../log.ts";
@@ -136,7 +135,7 @@ export class JetStreamLog implements Log {
   }
 
   get congested(): boolean {
-    return this.#offers.batch.bytes > CONGESTED_BYTES;
+    return this.#offers.batch.congested;
   }
 
   /** After the log is closed, or lost, this does nothing. */

@@ -20,6 +20,8 @@ interface Fence {
   readonly token: string;
   /** The old connection, where it was this relay's. */
   readonly from: number | undefined;
+  /** Entries that are to be published before. */
+  waits: number;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -123,7 +125,9 @@ export class Offers {
   /** Resolves when a fence's word is said: it is the next thing to be offered. */
   fence(token: string, from: number | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#fences.push({ token, from, resolve, reject });
+      // An older connection that has ended may have left entries here: they go first.
+      const waits = from === undefined ? this.batch.count : 0;
+      this.#fences.push({ token, from, waits, resolve, reject });
     });
   }
 
@@ -141,7 +145,8 @@ export class Offers {
   #next(): Offer | undefined {
     const [fence] = this.#fences;
     // Before what waits, which may be the old connection's: that is dropped when the word is said.
-    if (fence !== undefined) return this.#make(0, undefined, fence);
+    const isDue = fence !== undefined && (fence.waits <= 0 || this.batch.count === 0);
+    if (isDue) return this.#make(0, undefined, fence);
     if (this.batch.count > 0) {
       // A copy: what is under way stays as it is, whatever becomes of the batch.
       const run = this.batch.run(this.#host.next, this.#host.messageBytes);
@@ -232,7 +237,10 @@ export class Offers {
     this.#retry?.cancel();
     const offer = this.#offer?.id === id ? this.#offer : undefined;
     this.#offer = undefined;
-    if (offer !== undefined) this.batch.drop(offer.count);
+    if (offer !== undefined) {
+      this.batch.drop(offer.count);
+      for (const fence of this.#fences) fence.waits -= offer.count;
+    }
     if (this.batch.count === 0) this.batch.clear();
     return offer;
   }
