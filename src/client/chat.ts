@@ -105,6 +105,7 @@ export class Chat implements LinkHandler {
   #untold: (ChatEvent & { type: "connected" }) | undefined;
   #retry: Alarm | undefined;
   #ended = false;
+  #dropped = 0;
 
   constructor(options: ChatOptions) {
     const { runtime, patienceMs } = options;
@@ -118,6 +119,7 @@ export class Chat implements LinkHandler {
       patienceMs,
       waiting: () => this.#outbox.size > 0,
       onGood: () => this.#tellConnected(),
+      onImpatient: (welcomed) => this.#giveUp("it gives no answer", welcomed, EXIT.UNAVAILABLE),
     });
     this.sender = Buffer.from(this.#senderBytes).toString("hex");
     this.#opening = new OpeningSessions(options.backend, options.roomKey, options.roomId);
@@ -130,6 +132,11 @@ export class Chat implements LinkHandler {
   /** Messages that no acknowledgement has come for. */
   get undelivered(): number {
     return this.#outbox.size;
+  }
+
+  /** Messages that could not be sent at all, and never will be. */
+  get dropped(): number {
+    return this.#dropped;
   }
 
   /** True while no acknowledgement of message `number` has come. */
@@ -310,7 +317,8 @@ export class Chat implements LinkHandler {
     }
     const sender = Buffer.from(payload.sender).toString("hex");
     const own = sender === this.sender;
-    if (own) this.#reconnect.accepted();
+    // That it is in the room is little where it has something to say.
+    if (own && (payload.number > 0 || this.#outbox.size === 0)) this.#reconnect.accepted();
     const isNew = payload.number === 0 || this.#firstTime(sender, payload.number);
     if (own && payload.number > 0) this.#delivered(entry.seq, payload.number);
     if (own && payload.kind === "leave") this.#leaving?.();
@@ -398,16 +406,20 @@ export class Chat implements LinkHandler {
     }
     const next = this.#reconnect.down(said);
     if (next.kind === "give-up") {
-      const { host, port } = this.#options.endpoint;
-      const trouble = next.welcomed ? "nothing was accepted by" : "no connection to";
       const exitCode = why === HOST_UNKNOWN ? EXIT.NOHOST : EXIT.UNAVAILABLE;
-      this.#fail(exitCode, `${trouble} ${host} port ${port}: ${said}`);
+      this.#giveUp(said, next.welcomed, exitCode);
       return;
     }
     const { afterMs: retryMs, news } = next;
     const { attempt } = this.#reconnect;
     if (news) this.#emit({ type: "disconnected", why: said, retryMs, attempt });
     this.#retry = this.#options.runtime.clock.after(retryMs, () => this.start());
+  }
+
+  #giveUp(why: string, welcomed: boolean, exitCode: ExitCode): void {
+    const { host, port } = this.#options.endpoint;
+    const trouble = welcomed ? "nothing was accepted by" : "no connection to";
+    this.#fail(exitCode, `${trouble} ${host} port ${port}: ${why}`);
   }
 
   /** Sends what waits, once all entries of before this connection are known. */
@@ -427,6 +439,7 @@ export class Chat implements LinkHandler {
     if (utf8Bytes(outgoing.text) > this.maxTextBytes && outgoing.kind !== "nick") {
       this.#warn("undeliverable", `message ${outgoing.number} is too long for this relay`);
       this.#outbox.drop(outgoing.number);
+      this.#dropped += 1;
       return;
     }
     const payload = { ...outgoing, sender: this.#senderBytes };

@@ -38,6 +38,7 @@ export interface LinkOptions {
 /** How long a connection and its handshake may take, in milliseconds. */
 const CONNECT_MS = 10_000;
 const TICK_MS = 1000;
+const PING_BYTES = 8;
 /** How long the relay may take to close its side after this one, in milliseconds. */
 const LINGER_MS = 2000;
 
@@ -149,7 +150,10 @@ export class Link {
     } else if (type === FrameType.MISSED) {
       handler.missed(decodeMissed(bytes.subarray(start, end)));
     } else if (type === FrameType.PING) {
-      this.#write(encodePing(FrameType.PONG, copyOf(bytes, start, end)));
+      if (end - start !== PING_BYTES)
+        throw new ProtocolError("malformed", "a ping carries 8 bytes");
+      // A relay that reads nothing gets no more of them than the socket holds.
+      if (!this.#short) this.#write(encodePing(FrameType.PONG, copyOf(bytes, start, end)));
     } else if (type !== FrameType.PONG) {
       throw new ProtocolError("malformed", `a frame of the unknown type ${type}`);
     }
@@ -163,7 +167,7 @@ export class Link {
       this.#end(`no answer within ${CONNECT_MS / 1000} s`);
     } else if (this.#welcomed && silent > this.#pingMs * 2 + TICK_MS) {
       this.#end(`no sign of life from the relay for ${Math.round(silent / 1000)} s`);
-    } else if (this.#welcomed && silent > this.#pingMs) {
+    } else if (this.#welcomed && silent > this.#pingMs && !this.#short) {
       this.#write(encodePing(FrameType.PING, new Uint8Array(8)));
     }
   }

@@ -34,9 +34,12 @@ export class PipeUi {
     }
     process.stdout.on("error", () => this.#done.resolve(EXIT.IOERR));
     chat.start();
-    void this.#read(chat);
+    this.#read(chat).catch((error: unknown) => {
+      process.stderr.write(`chat-client: can't read stdin (${describe(error)})\n`);
+      this.#done.resolve(EXIT.NOINPUT);
+    });
     const code = await this.#done.promise;
-    const undelivered = chat.undelivered;
+    const undelivered = chat.undelivered + chat.dropped;
     await chat.stop();
     if (undelivered > 0) {
       process.stderr.write(`chat-client: ${undelivered} messages were not delivered\n`);
@@ -87,8 +90,9 @@ export class PipeUi {
       for (const line of lines) await this.#say(chat, line);
       // A line without end is sent in pieces rather than kept whole.
       while (rest.length > chat.maxTextBytes) {
-        await this.#say(chat, rest.slice(0, chat.maxTextBytes));
-        rest = rest.slice(chat.maxTextBytes);
+        const end = wholeEnd(rest, chat.maxTextBytes);
+        await this.#say(chat, rest.slice(0, end));
+        rest = rest.slice(end);
       }
     }
     rest += decoder.decode();
@@ -114,6 +118,16 @@ export class PipeUi {
     if (!this.#inputEnded || this.#options.atEnd === "listen") return;
     if (chat?.connected && chat.undelivered === 0) this.#done.resolve(EXIT.OK);
   }
+}
+
+/** The greatest end of a piece, at most `most`, that cuts no character of two units in half. */
+function wholeEnd(text: string, most: number): number {
+  const last = text.charCodeAt(most - 1);
+  return last >= 0xd800 && last <= 0xdbff ? most - 1 : most;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** One object for one event, with everything known of it. */

@@ -12,6 +12,10 @@ const LAST_RETRY_MS = 15_000;
 const STEADY_MS = 10_000;
 /** Reasons remembered as said: a relay can make up any number. */
 const MAX_SAID = 16;
+/** How often it is looked whether patience has ended, in milliseconds. */
+const TICK_MS = 500;
+/** The attempt that is made when patience ends has so long to say why it fails, in milliseconds. */
+const LAST_WORD_MS = 1000;
 
 /** What to do after a connection that failed or has ended. */
 export type Next =
@@ -28,6 +32,11 @@ export interface ReconnectOptions {
   readonly waiting: () => boolean;
   /** Something was accepted over this connection, for the first time, or it has lasted. */
   readonly onGood: () => void;
+  /**
+   * Patience has ended while a connection, or an attempt to have one, goes on: nothing comes of it.
+   * `welcomed` is as in Next.
+   */
+  readonly onImpatient: (welcomed: boolean) => void;
 }
 
 export class Reconnect {
@@ -42,10 +51,19 @@ export class Reconnect {
   /** When all was well last: something was accepted, or there was a connection and nothing to send. */
   #wellAt: number;
   #steady: Alarm | undefined;
+  #ticker: Alarm | undefined;
 
   constructor(options: ReconnectOptions) {
     this.#options = options;
     this.#wellAt = options.runtime.clock.now();
+    if (options.patienceMs === Number.POSITIVE_INFINITY) return;
+    this.#ticker = options.runtime.clock.every(TICK_MS, () => this.#checkPatience());
+  }
+
+  #checkPatience(): void {
+    const { patienceMs, waiting, onImpatient } = this.#options;
+    if (this.#connected && !waiting()) return;
+    if (this.#now() - this.#wellAt > patienceMs + LAST_WORD_MS) onImpatient(this.#welcomed);
   }
 
   /** Tries since something was accepted last, the present one among them. */
@@ -92,11 +110,11 @@ export class Reconnect {
     const now = this.#now();
     if (this.#connected && !waiting()) this.#wellAt = now;
     this.#connected = false;
-    this.cancel();
+    this.#steady?.cancel();
     const left = this.#wellAt + patienceMs - now;
     if (left <= 0) return { kind: "give-up", welcomed: this.#welcomed };
     const pause = Math.min(LAST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.max(0, this.#attempt - 1));
-    const jittered = Math.round(pause * (0.75 + fraction(runtime) / 2));
+    const jittered = Math.round(Math.min(LAST_RETRY_MS, pause * (0.75 + fraction(runtime) / 2)));
     // The last try is when patience ends.
     return { kind: "retry", afterMs: Math.min(jittered, left), news: this.#isNews(why) };
   }
@@ -111,7 +129,7 @@ export class Reconnect {
   /** There will be no more tries. */
   cancel(): void {
     this.#steady?.cancel();
-    this.#steady = undefined;
+    this.#ticker?.cancel();
   }
 
   #now(): number {

@@ -72,7 +72,7 @@ export class TerminalUi {
     line.prompt();
     chat.start();
     const code = await this.#done.promise;
-    const undelivered = chat.undelivered;
+    const undelivered = chat.undelivered + chat.dropped;
     this.#line = undefined;
     line.close();
     this.#clearTyped(1);

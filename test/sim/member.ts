@@ -271,7 +271,7 @@ export class Member {
         break;
       case FrameType.GONE: {
         const { seq, from, body } = decodeEntry(bytes, start, end);
-        this.#sees(seq, `GONE ${from} ${body[0]}`);
+        this.#sees(seq, `GONE ${from} ${body[0]}`, from);
         this.#sendWaiting();
         break;
       }
@@ -306,8 +306,13 @@ export class Member {
     if (welcome.start > welcome.next || welcome.oldest > welcome.next) {
       throw new Violation(`${this.name} is to begin at ${welcome.start} of ${welcome.next}`);
     }
-    if (this.log === "") this.next = welcome.start;
-    else if (welcome.newLog) {
+    if (this.log === "") {
+      this.#checkStart(welcome);
+      this.next = welcome.start;
+    } else if (welcome.newLog) {
+      if (welcome.start !== welcome.oldest) {
+        throw new Violation(`${this.name} is to begin a new log at ${welcome.start}`);
+      }
       this.#world.newLog(this, welcome);
       this.next = welcome.start;
     } else if (log !== this.log) {
@@ -324,6 +329,14 @@ export class Member {
     this.#sendWaiting();
   }
 
+  /** It begins where it asked to. */
+  #checkStart({ start, oldest, next }: Welcome): void {
+    const first = this.#first;
+    const wanted = first.kind === "last" ? Math.max(oldest, next - first.count) : next;
+    if (start === wanted) return;
+    throw new Violation(`${this.name} asked for entries from ${wanted} on, and gets ${start}`);
+  }
+
   #entry({ seq, from, body }: Entry): void {
     const text = Buffer.from(body).toString("latin1");
     // Once it has come back nothing can come any more of what it sent before.
@@ -331,7 +344,7 @@ export class Member {
       this.#world.late(this, seq);
     }
     const place = { log: this.log, seq };
-    this.#sees(seq, text);
+    this.#sees(seq, text, from);
     this.onEntry(text);
     const at = this.unacknowledged.findIndex((sent) => sent.text === text);
     if (at >= 0) {
@@ -345,12 +358,12 @@ export class Member {
     this.#sendWaiting();
   }
 
-  #sees(seq: number, text: string): void {
+  #sees(seq: number, text: string, from: number): void {
     if (seq !== this.next) {
       throw new Violation(`${this.name} is sent entry ${seq} when ${this.next} is next`);
     }
     this.next = seq + 1;
-    this.#world.truth.sees(this.name, this.room, { log: this.log, seq }, text);
+    this.#world.truth.sees(this.name, this.room, { log: this.log, seq, from }, text);
   }
 
   #missed(missed: Missed): void {

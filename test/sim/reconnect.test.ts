@@ -13,6 +13,7 @@ function world(patienceMs = Number.POSITIVE_INFINITY) {
     runtime: scheduler.process("client"),
     patienceMs,
     waiting: () => state.waiting,
+    onImpatient: () => undefined,
     onGood: () => {
       state.good += 1;
     },

@@ -38,6 +38,8 @@ export class Truth {
   /** Sent again by who can't know whether they are in the log: they may stand there twice. */
   readonly #again = new Set<string>();
   readonly #sealed = new Set<string>();
+  /** Numbers of the connections that entries are of. */
+  readonly #senders = new Map<string, number>();
   readonly acknowledged: Acknowledged[] = [];
   readonly #promises: Promises;
   /** Entries that were seen by somebody, each once. */
@@ -60,8 +62,8 @@ export class Truth {
   }
 
   /** Somebody in `room` was shown an entry. `text` is what it says, or what stands for a GONE. */
-  sees(who: string, room: string, place: Place, text: string): void {
-    const { log, seq } = place;
+  sees(who: string, room: string, place: Place & { readonly from: number }, text: string): void {
+    const { log, seq, from } = place;
     this.digest = (Math.imul(this.digest, 31) + seq + text.length) | 0;
     const owner = this.#rooms.get(log) ?? room;
     if (owner !== room) throw new Violation(`${who} in ${room} is shown the log of ${owner}`);
@@ -73,6 +75,10 @@ export class Truth {
       this.entries += 1;
       this.#isNew(room, place, text);
     }
+    const sender = this.#senders.get(`${log} ${seq}`) ?? from;
+    if (sender !== from)
+      throw new Violation(`entry ${seq} of ${log} is of ${from}, was of ${sender}`);
+    this.#senders.set(`${log} ${seq}`, from);
     if (known !== undefined && known !== text) {
       throw new Violation(
         `${who}: entry ${seq} of ${log} is "${short(text)}", was "${short(known)}"`,
