@@ -130,6 +130,37 @@ describe("in a pipe", () => {
     await small.stop();
   });
 
+  test("what is too long for a relay is said, counted, and ends with 75", async () => {
+    const small = await RelayProcess.start("--max-frame", "1024");
+    const bob = await joined(small.port, key, "bob");
+    programs.push(bob);
+    const ann = client(small.port, key, "--nick", "ann");
+    // Before the relay has said how much it takes.
+    ann.end(`${"y".repeat(2000)}\nshort\n`);
+    expect(await ann.exited()).toBe(75);
+    expect(ann.stderr).toContain("too long for this relay");
+    expect(ann.stderr).toContain("1 messages were not delivered");
+    await until("the other", () => bob.texts().includes("short"));
+    await small.stop();
+  });
+
+  test("a line without end is cut between characters", async () => {
+    const bob = await listener("bob");
+    const long = `a${"\u{1f600}".repeat(40_000)}`;
+    await send(long);
+    await until("all of it", () => bob.texts().join("").length === long.length);
+    expect(bob.texts().join("") === long).toBe(true);
+  });
+
+  test("an input that can't be read is said, without a stack: 66", async () => {
+    const words = [CLIENT, `127.0.0.1:${relay.port}`, "--key-file", key];
+    const ann = new Program(["sh", "-c", '"$0" "$@" < /', ...words]);
+    programs.push(ann);
+    expect(await ann.exited()).toBe(66);
+    expect(ann.stderr).toContain("can't read stdin");
+    expect(ann.stderr).not.toContain("    at ");
+  });
+
   test("--history shows what was said before, marked as history, and no stale presence", async () => {
     await send("a\nb\nc\n");
     const bob = await listener("bob", "--history", "10");
@@ -268,6 +299,40 @@ describe("over a bad network", () => {
     // After 0.3, 0.6, 1.2 s and what is left, each a quarter more or less; every 0.3 s it were 14.
     expect(full.welcomes).toBeGreaterThan(2);
     expect(full.welcomes).toBeLessThan(8);
+    proxy.stop();
+  });
+
+  test("a relay that lets in and takes nothing is given up in time, though the connection stays: 75", async () => {
+    const proxy = new HostileRelay(relay.port);
+    proxy.tamper = (type, body) => (type === FrameType.ENTRY ? [] : [encodeFrame(type, body)]);
+    const ann = client(proxy.port, key, "--nick", "ann", "--timeout", "2");
+    programs.push(ann);
+    ann.end("hello\n");
+    expect(await ann.exited()).toBe(75);
+    expect(ann.stderr).toContain("nothing was accepted by 127.0.0.1 port");
+    proxy.stop();
+  });
+
+  test("a relay that takes the join and no message is tried ever less often, and given up in time", async () => {
+    const proxy = new HostileRelay(relay.port);
+    let joins = 0;
+    let isIn = false;
+    proxy.tamper = (type, body) => {
+      if (type === FrameType.WELCOME) {
+        joins += 1;
+        isIn = false;
+      } else if (type === FrameType.ENTRY && body.length > 400) {
+        return isIn ? [encodeRemark(FrameType.CLOSE, "storage", "no room on the disk")] : [];
+      } else if (type === FrameType.ENTRY) isIn = true;
+      return [encodeFrame(type, body)];
+    };
+    const ann = client(proxy.port, key, "--nick", "ann", "--timeout", "4");
+    programs.push(ann);
+    // Long enough to be told from the join.
+    ann.end(`${"hello ".repeat(100)}\n`);
+    expect(await ann.exited()).toBe(75);
+    expect(joins).toBeLessThan(8);
+    expect(ann.stderr.match(/not connected/g)?.length).toBe(1);
     proxy.stop();
   });
 
