@@ -93,7 +93,7 @@ test("whoever reads when told to has every entry of any batch, however small the
         expect(parsed(run.bytes).map(({ seq }) => seq)).toEqual(
           Array.from({ length: run.next - run.first }, (_, i) => run.first + i),
         );
-        commit(ring, run.bytes, () => {
+        commit(ring, [run], () => {
           expect(ring.oldest).toBeLessThanOrEqual(next);
           got.push(...read(ring, next));
           next = ring.next;

@@ -7,7 +7,7 @@ import type { Run } from "./run.ts";
 
 const LEAST_BYTES = 4096;
 /** So much a room has in any case, so that others' rooms can't take it all: one entry of the largest. */
-const GUARANTEED_BYTES = 128 * 1024;
+export const GUARANTEED_BYTES = 128 * 1024;
 /** Bytes of entries on their way before clients are read more slowly. */
 const CONGESTED_BYTES = 256 * 1024;
 /** And before no more are taken: each of many clients has sent something meanwhile. */
@@ -140,10 +140,11 @@ export class Batch {
     this.#bytes = kept;
   }
 
-  /** Takes out all, and gives back the memory that a quiet room doesn't need. */
+  /** Takes out all, and gives back the memory where much less of it was needed this time. */
   clear(): void {
+    const isRoomy = this.#frames.length > LEAST_BYTES && this.#bytes * 4 < this.#frames.length;
     this.#bytes = this.#count = 0;
-    if (this.#frames.length <= LEAST_BYTES) return;
+    if (!isRoomy) return;
     this.#budget.give(this.#frames.length);
     this.#frames = new Uint8Array(0);
   }

@@ -73,7 +73,7 @@ export class DiskLog implements Log {
       return new DiskLog(options, runtime.random(new Uint8Array(LOG_ID_BYTES)), undefined);
     }
     ring.beginAt(file.newest[0]?.first ?? file.kept.next);
-    for (const run of file.newest) commit(ring, run.bytes, () => undefined);
+    commit(ring, file.newest, () => undefined);
     return new DiskLog(options, file.kept.logId, file);
   }
 
@@ -114,7 +114,7 @@ export class DiskLog implements Log {
       stall.cancel();
     }
     if (this.#closed) return;
-    for (const run of runs) commit(this.ring, run.bytes, () => events.committed());
+    commit(this.ring, runs, () => events.committed());
     batch.clear();
     this.#busy = false;
     if (store.fsync === "second") {

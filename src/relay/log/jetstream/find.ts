@@ -37,7 +37,7 @@ export async function find(
   const oldest = runOf(begin, decodeHead(begin)).first;
   if (oldest > run.first) throw new Error(`message ${last.seq} of the stream is out of order`);
   ring.beginAt(run.first);
-  if (run.next > run.first) commit(ring, run.bytes, () => undefined);
+  if (run.next > run.first) commit(ring, [run], () => undefined);
   // The machines' clocks may differ: but never is it older than it can be, or younger than new.
   const age = Math.min(Math.max(0, clock.date() - last.time), stream.keepMs);
   const id = new Uint8Array(Buffer.from(head.log, "hex"));

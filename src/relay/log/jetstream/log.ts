@@ -287,7 +287,7 @@ export class JetStreamLog implements Log {
   /** Puts entries into the ring; when the log is being closed that is its owner's again. */
   #show(run: Run): void {
     if (run.next === run.first || this.#state === "closing") return;
-    commit(this.ring, run.bytes, () => {
+    commit(this.ring, [run], () => {
       if (this.#state === "open") this.#events.committed();
     });
   }
