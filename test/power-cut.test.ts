@@ -8,7 +8,7 @@ import { RawClient } from "./support/raw-client.ts";
 import { vmTest } from "./support/vm.ts";
 import { FATES, type Fate, RelayGuest, type RelayGuestOptions } from "./vm/power.ts";
 
-/** How often the power is cut with `always`; with `second`, which wants longer loads, a quarter of it. */
+/** How often the power is cut with `always`; with `second`, which wants longer loads, a seventh of it. */
 const CUTS = Number(process.env.CHAT_POWER_CUTS ?? (process.env.CI ? 20 : 4));
 const ROOMS = [1, 2, 3].map((byte) => new Uint8Array(32).fill(byte));
 const SENDERS_PER_ROOM = 2;
@@ -274,7 +274,7 @@ vmTest(
   (CUTS + 1) * MS_PER_CUT,
 );
 
-const SECOND_CUTS = Math.ceil(CUTS / 4);
+const SECOND_CUTS = Math.ceil(CUTS / 7);
 
 vmTest(
   `--fsync second: what is lost came in the last second or so, ${SECOND_CUTS} times`,
