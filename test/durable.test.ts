@@ -251,8 +251,8 @@ describe("limits of what is kept", () => {
     const port = Number(
       await until("the relay to listen", () => few.stdout.match(/listening on \S+:(\d+)\n/)?.[1]),
     );
-    expect(few.stdout).toContain(
-      "connections and 124 rooms at a time: the open-file limit is 1024",
+    expect(few.stdout).toMatch(
+      /only \d+ connections and \d+ rooms at a time: the open-file limit is 1024/,
     );
     const many = await Promise.all(Array.from({ length: 200 }, () => RawClient.join(port)));
     expect(many.every(({ welcomed }) => welcomed !== undefined)).toBe(true);
