@@ -29,7 +29,7 @@ import { Takeover, tokenName } from "./rooms/takeover.ts";
 /** How often deadlines are looked at, in milliseconds. */
 const SWEEP_MS = 1000;
 /** Clients that are told why they can't come in, at the same time; more are cut off. */
-export const MOST_TURNED_AWAY = 64;
+export const MOST_TURNED_AWAY = 16;
 /** How often entries that are too old are deleted, in milliseconds. */
 const EXPIRE_MS = 60_000;
 

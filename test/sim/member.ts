@@ -313,6 +313,8 @@ export class Member {
       if (welcome.start !== welcome.oldest) {
         throw new Violation(`${this.name} is to begin a new log at ${welcome.start}`);
       }
+      // What it said may stand in the new log's beginning, and be gone from there already.
+      this.#markRepeats();
       this.#world.newLog(this, welcome);
       this.next = welcome.start;
     } else if (log !== this.log) {
@@ -374,10 +376,15 @@ export class Member {
     this.#world.missed(this, missed);
     this.next = missed.first + missed.count;
     // Own entries may be among them: they go out again.
-    for (const sent of this.unacknowledged) {
-      if (sent.tried) this.#world.truth.repeats(sent.text);
-      sent.at = undefined;
-    }
+    this.#markRepeats();
+    for (const sent of this.unacknowledged) sent.at = undefined;
     this.#sendWaiting();
+  }
+
+  /** It can't know of what it has tried to say whether it is in the log: that may stand there twice. */
+  #markRepeats(): void {
+    for (const { text, tried } of this.unacknowledged) {
+      if (tried) this.#world.truth.repeats(text);
+    }
   }
 }

@@ -74,7 +74,6 @@ export class Simulation implements MemberWorld, ChatterWorld {
   #clients = 0;
   #failure: unknown;
   #calm = false;
-  #cut = false;
 
   constructor(plan: Plan, trace: (line: string) => void = () => undefined) {
     this.plan = plan;
@@ -319,14 +318,10 @@ export class Simulation implements MemberWorld, ChatterWorld {
   #beCalm(): void {
     this.#calm = true;
     this.trace("calm");
-    const { pieceBytes, bufferBytes, slow, delayMs } = this.network.faults;
-    const isFast =
-      Math.min(pieceBytes[1], bufferBytes[1]) >= 500 && slow.chance === 0 && delayMs[1] < 50;
     this.network.faults = CALM;
     this.network.heal();
-    // A connection keeps the network that it was made over: one that is fast enough will do.
-    this.#cut = !isFast;
-    if (this.#cut) for (const connection of this.network.connections) connection.cut();
+    // A connection keeps the network that it was made over.
+    for (const connection of this.network.connections) connection.cut();
     for (const machine of this.machines) {
       machine.calm();
       if (!machine.running) this.attend(machine.start());
@@ -340,7 +335,7 @@ export class Simulation implements MemberWorld, ChatterWorld {
     // Who is on a connection that is dead finds out first; what the relays watch for takes longer.
     this.#step(40_000);
     const late = this.#laggingMembers();
-    if (this.#cut && late.length > 0 && !this.has("followerSilent", "diskHang")) {
+    if (late.length > 0 && !this.has("followerSilent", "diskHang")) {
       throw new Violation(`all has been well for a while, but not for ${late.join("; ")}`);
     }
     this.#step(20_000);
