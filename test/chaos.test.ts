@@ -283,7 +283,9 @@ test("with no descriptor left a relay serves who is there, and others when there
   const ann = await RawClient.join(port);
   const bob = await RawClient.join(port);
   // More than there are descriptors, whatever the relay thinks that it can afford.
-  const many = await Promise.all(Array.from({ length: 100 }, () => RawClient.connect(port)));
+  const tries = Array.from({ length: 100 }, () => RawClient.connect(port).catch(() => undefined));
+  // Some are cut off at once.
+  const many = (await Promise.all(tries)).filter((one) => one !== undefined);
   ann.send("heard all the same");
   await until("the message", () => bob.texts.includes("heard all the same"));
   for (const each of many) each.socket?.terminate();
