@@ -223,7 +223,10 @@ describe("limits of what is kept", () => {
   test("not at all by a folder that is away: who sends is refused, and all is there when it is back", async () => {
     const data = folder();
     const first = await relay("--data", data, "--metrics-port", "0");
-    const metrics = first.stdout.match(/metrics at http:\S+:(\d+)\//)?.[1];
+    const metrics = await until(
+      "the metrics",
+      () => first.stdout.match(/metrics at http:\S+:(\d+)\//)?.[1],
+    );
     const health = async () => (await fetch(`http://127.0.0.1:${metrics}/healthz`)).status;
     const ann = await RawClient.join(first.port);
     await say(ann, ["before"]);
