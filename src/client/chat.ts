@@ -32,6 +32,7 @@ import {
   type Payload,
   SENDER_BYTES,
 } from "../protocol/payload.ts";
+import { reasonOf } from "../reason.ts";
 import { type Alarm, pause } from "../runtime.ts";
 import type { ChatEvent, Warning } from "./events.ts";
 import { harmless } from "./harmless.ts";
@@ -227,7 +228,7 @@ export class Chat implements LinkHandler {
       }
       return undefined;
     } catch (error) {
-      return harmless(error instanceof Error ? error.message : String(error));
+      return harmless(reasonOf(error));
     } finally {
       this.#readingPast = false;
     }

@@ -1,5 +1,6 @@
 /** The chat as a filter: lines of stdin are messages, messages are lines of stdout. */
 import { EXIT, type ExitCode } from "../cli/exit.ts";
+import { reasonOf } from "../reason.ts";
 import type { Chat } from "./chat.ts";
 import type { ChatEvent } from "./events.ts";
 import { harmlessJson } from "./harmless.ts";
@@ -35,7 +36,7 @@ export class PipeUi {
     process.stdout.on("error", () => this.#done.resolve(EXIT.IOERR));
     chat.start();
     this.#read(chat).catch((error: unknown) => {
-      process.stderr.write(`chat-client: can't read stdin (${describe(error)})\n`);
+      process.stderr.write(`chat-client: can't read stdin (${reasonOf(error)})\n`);
       this.#done.resolve(EXIT.NOINPUT);
     });
     const code = await this.#done.promise;
@@ -124,10 +125,6 @@ export class PipeUi {
 function wholeEnd(text: string, most: number): number {
   const last = text.charCodeAt(most - 1);
   return last >= 0xd800 && last <= 0xdbff ? most - 1 : most;
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** One object for one event, with everything known of it. */

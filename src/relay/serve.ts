@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { BUN_SERVER } from "../bun-transport.ts";
 import { EXIT, ExitError } from "../cli/exit.ts";
+import { reasonOf } from "../reason.ts";
 import { SYSTEM } from "../runtime.ts";
 import type { TlsIdentity } from "../transport.ts";
 import type { Limits } from "./limits.ts";
@@ -65,7 +66,7 @@ function reload(serving: Serving, relay: Relay, report: ConsoleReport): void {
     relay.limits = limits;
     report.state("reloaded");
   } catch (error) {
-    report.problem(`not reloaded: ${error instanceof Error ? error.message : error}`);
+    report.problem(`not reloaded: ${reasonOf(error)}`);
   }
 }
 
@@ -73,7 +74,7 @@ function identity(files: TlsFiles): TlsIdentity {
   try {
     return loadTls(files);
   } catch (error) {
-    throw new ExitError(EXIT.NOINPUT, error instanceof Error ? error.message : String(error));
+    throw new ExitError(EXIT.NOINPUT, reasonOf(error));
   }
 }
 
@@ -89,7 +90,7 @@ async function joinCluster(options: ClusterOptions, report: ConsoleReport): Prom
   try {
     return await NatsStream.join(options, report);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = reasonOf(error);
     const hint = "is nats-server running there, with JetStream (-js)?";
     throw new ExitError(EXIT.UNAVAILABLE, `no cluster at ${options.servers} (${why}); ${hint}`);
   }

@@ -3,6 +3,7 @@ import { GoneReason } from "../protocol/entry.ts";
 import { type CodeName, ProtocolError } from "../protocol/errors.ts";
 import { FrameType } from "../protocol/frame.ts";
 import { encodeRemark, type Hello } from "../protocol/messages.ts";
+import { reasonOf } from "../reason.ts";
 import { type Alarm, type Clock, pause, type Runtime } from "../runtime.ts";
 import type {
   ByteSocket,
@@ -22,9 +23,9 @@ import type { Budget } from "./log/budget.ts";
 import type { Logs } from "./log/log.ts";
 import { Counters, type Gauges } from "./metrics.ts";
 import type { Report } from "./report.ts";
-import { Registry } from "./rooms/registry.ts";
-import type { Room, RoomHost } from "./rooms/room.ts";
-import { Takeover, tokenName } from "./rooms/takeover.ts";
+import { Registry, type RegistryHost } from "./rooms/registry.ts";
+import type { Room } from "./rooms/room.ts";
+import { isToken, Takeover, tokenName } from "./rooms/takeover.ts";
 
 /** How often deadlines are looked at, in milliseconds. */
 const SWEEP_MS = 1000;
@@ -50,7 +51,7 @@ export interface RelayOptions {
   readonly accessKey: Uint8Array | undefined;
 }
 
-export class Relay implements Host, RoomHost {
+export class Relay implements Host, RegistryHost {
   limits: Limits;
   readonly counters = new Counters();
   readonly clock: Clock;
@@ -113,7 +114,7 @@ export class Relay implements Host, RoomHost {
       this.#unshown = undefined;
       this.#health.listening = undefined;
     } catch (error) {
-      this.#health.listening = `can't listen on port ${this.#port} again (${describe(error)})`;
+      this.#health.listening = `can't listen on port ${this.#port} again (${reasonOf(error)})`;
       this.#report.problem(`${this.#health.listening}; trying on`);
       this.clock.after(SWEEP_MS, () => this.#listenAgain());
     }
@@ -185,12 +186,12 @@ export class Relay implements Host, RoomHost {
   async join(connection: Connection, hello: Hello): Promise<Room> {
     checkAccess(this.#options.accessKey, hello);
     const key = Buffer.from(hello.roomId).toString("hex");
-    const token = tokenName(hello.token);
-    const earlier = this.#takeover.claim(key, token, connection);
+    const token = isToken(hello.token) ? tokenName(hello.token) : undefined;
+    const earlier = token === undefined ? undefined : this.#takeover.claim(key, token, connection);
     if (earlier !== undefined) this.#replace(earlier);
     for (;;) {
       const room = await this.#registry.find(key);
-      if (Takeover.isToken(token)) await room.visited(room.log.fence(token, earlier?.number));
+      if (token !== undefined) await room.visited(room.log.fence(token, earlier?.number));
       // The client may have gone meanwhile, or the room been forgotten or lost.
       if (connection.state !== "joining") return room;
       if ((await this.#registry.find(key)) !== room) continue;
@@ -250,7 +251,7 @@ export class Relay implements Host, RoomHost {
     if (error instanceof ProtocolError) return error;
     this.counters.problems += 1;
     this.#health.failed(this.clock.now());
-    this.#report.problem(describe(error));
+    this.#report.problem(reasonOf(error));
     return new ProtocolError("storage", "the relay can't store entries now; try again later");
   }
 
@@ -323,8 +324,4 @@ export class Relay implements Host, RoomHost {
     await this.#registry.close();
     this.#report.state("stopped");
   }
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

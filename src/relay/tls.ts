@@ -1,6 +1,7 @@
 /** The certificate that a relay shows. */
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
+import { reasonOf } from "../reason.ts";
 import type { TlsIdentity } from "../transport.ts";
 
 /** Where certificate and key are, as PEM files. */
@@ -15,7 +16,7 @@ export function loadTls(files: TlsFiles): TlsIdentity {
   try {
     createSecureContext(identity);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = reasonOf(error);
     throw new Error(`${files.cert} and ${files.key} are no certificate and its key (${why})`);
   }
   return identity;

@@ -167,7 +167,7 @@ export class Machine {
     if (relay === undefined || process === undefined) return;
     await relay.stop("SIGTERM");
     if (this.process !== process || !process.alive) return;
-    // A memory log takes nothing of the budget with it when it ends.
+    // All rooms have given back what they took.
     if (this.budget.used !== 0) {
       throw new Violation(`${this.address} ended with ${this.budget.used} bytes of rooms in use`);
     }

@@ -155,13 +155,9 @@ export class Simulation implements MemberWorld, ChatterWorld {
     DEEDS_DONE[deed](this, action);
   }
 
-  /** Does something later, unless all is calm then anyway. */
+  /** Does something so many milliseconds from now. */
   later(milliseconds: number, action: () => void): void {
     this.scheduler.at(this.now() + milliseconds, action);
-  }
-
-  get calm(): boolean {
-    return this.#calm;
   }
 
   pester(room: string): void {

@@ -129,11 +129,6 @@ export class Truth {
   get mayRepeat(): boolean {
     return this.#promises.twice;
   }
-
-  /** What is known of a log's entry. */
-  entry(log: string, seq: number): string | undefined {
-    return this.#logs.get(log)?.get(seq);
-  }
 }
 
 export const short = (text: string) => (text.length > 24 ? `${text.slice(0, 24)}…` : text);

@@ -5,6 +5,7 @@ import type { Ring } from "../../src/relay/log/ring.ts";
 export class WatchedLogs implements Logs {
   readonly #logs: Logs;
   readonly #open = new Map<string, Log>();
+
   constructor(logs: Logs) {
     this.#logs = logs;
   }

@@ -8,6 +8,7 @@ import type { ByteSocket, SocketHandler } from "../../transport.ts";
 import type { Limits } from "../limits.ts";
 import type { Counters } from "../metrics.ts";
 import type { Room } from "../rooms/room.ts";
+import { isToken } from "../rooms/takeover.ts";
 import { begin } from "./handshake.ts";
 import { Outlet } from "./outlet.ts";
 import { Reader } from "./reader.ts";
@@ -180,7 +181,7 @@ export class Connection implements SocketHandler {
   #joined(hello: Hello, room: Room): void {
     if (this.#state !== "joining") return;
     const { limits, counters } = this.#host;
-    const known = hello.token.some((byte) => byte !== 0);
+    const known = isToken(hello.token);
     const { welcome, wanted, start } = begin(hello, room.log, this.number, known, limits);
     this.#room = room;
     this.#state = "open";

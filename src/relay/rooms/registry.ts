@@ -11,10 +11,17 @@ const CROWDED = 3 / 4;
 /** Rooms that are forgotten for it in one sweep. */
 const AT_ONCE = 8;
 
+/** What the rooms, and the registry of them, ask of the relay. */
+export interface RegistryHost extends RoomHost {
+  readonly limits: Limits;
+  /** Says in the relay's log what went wrong with what keeps the rooms. */
+  problem(error: unknown): void;
+}
+
 export class Registry {
   readonly #logs: Logs;
   readonly #budget: Budget;
-  readonly #host: RoomHost & { readonly limits: Limits; problem(error: unknown): void };
+  readonly #host: RegistryHost;
   readonly #rooms = new Map<string, Room>();
   /** Rooms that are being opened: they count, and whoever asks for one waits for the same. */
   readonly #coming = new Map<string, Promise<Room>>();
@@ -22,11 +29,7 @@ export class Registry {
   readonly #going = new Map<string, Promise<void>>();
   #closed = false;
 
-  constructor(
-    logs: Logs,
-    budget: Budget,
-    host: RoomHost & { readonly limits: Limits; problem(error: unknown): void },
-  ) {
+  constructor(logs: Logs, budget: Budget, host: RegistryHost) {
     this.#logs = logs;
     this.#budget = budget;
     this.#host = host;
@@ -35,10 +38,6 @@ export class Registry {
   /** Rooms in memory, those that are being opened among them. */
   get size(): number {
     return this.#rooms.size + this.#coming.size;
-  }
-
-  get rooms(): Iterable<Room> {
-    return this.#rooms.values();
   }
 
   /** Finds or opens a room. @throws ProtocolError "rooms-full", or what the log says */

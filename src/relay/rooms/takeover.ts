@@ -6,20 +6,17 @@ export function tokenName(token: Uint8Array): string {
   return new Bun.CryptoHasher("sha256").update(token).digest("hex").slice(0, 32);
 }
 
-const NO_TOKEN = tokenName(new Uint8Array(16));
+/** Whether a token is one, and not zeros: who has none takes no other connection's place. */
+export function isToken(token: Uint8Array): boolean {
+  return token.some((byte) => byte !== 0);
+}
 
 export class Takeover {
   readonly #holders = new Map<string, Connection>();
   readonly #names = new Map<Connection, string>();
 
-  /** Whether a token is one: who has none takes no other connection's place. */
-  static isToken(token: string): boolean {
-    return token !== NO_TOKEN;
-  }
-
   /** Gives a client's token to its newest connection. @returns the one that had it */
   claim(room: string, token: string, connection: Connection): Connection | undefined {
-    if (!Takeover.isToken(token)) return undefined;
     const name = `${room} ${token}`;
     const earlier = this.#holders.get(name);
     if (earlier !== undefined) this.#names.delete(earlier);

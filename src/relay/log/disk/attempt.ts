@@ -1,5 +1,6 @@
 /** Errors of SQLite and of the system, as the relay tells them apart. */
 import { SQLiteError } from "bun:sqlite";
+import { reasonOf } from "../../../reason.ts";
 import { DamagedError, StorageError } from "./store.ts";
 
 /** What SQLite says of a file that is not what it wrote. */
@@ -21,7 +22,7 @@ export function attempt<T>(path: string, action: () => T): T {
 
 function storageFault(path: string, error: unknown): Error {
   if (error instanceof DamagedError || error instanceof StorageError) return error;
-  const why = error instanceof Error ? error.message : String(error);
+  const why = reasonOf(error);
   const code = error instanceof Error && "code" in error ? String(error.code) : "";
   if (error instanceof SQLiteError && (DAMAGE.test(code) || FOREIGN.test(code))) {
     return new DamagedError(`${path} is damaged (${why})`);

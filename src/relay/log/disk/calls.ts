@@ -1,5 +1,6 @@
 /** What the event loop and the disk's thread say to each other. */
 import { ProtocolError } from "../../../protocol/errors.ts";
+import { reasonOf } from "../../../reason.ts";
 import type { Run } from "../run.ts";
 import { DamagedError, type FsyncPolicy, type Keep, type Kept, StorageError } from "./store.ts";
 
@@ -89,7 +90,7 @@ export function unpack({ marks, bytes }: PackedRuns): Run[] {
 }
 
 export function toFault(error: unknown): Fault {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = reasonOf(error);
   if (error instanceof StorageError) return { kind: "storage", message };
   if (error instanceof DamagedError) return { kind: "damaged", message };
   if (error instanceof ProtocolError) return { kind: "rooms-full", message };

@@ -3,6 +3,7 @@ import type { Database } from "bun:sqlite";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { ProtocolError } from "../../../protocol/errors.ts";
+import { reasonOf } from "../../../reason.ts";
 import type { Run } from "../run.ts";
 import { attempt } from "./attempt.ts";
 import type { FolderOptions } from "./calls.ts";
@@ -54,7 +55,7 @@ export class Folder {
       this.#names = descriptors.open(this.#path);
     } catch (error) {
       this.#lock.close();
-      const why = error instanceof Error ? error.message : error;
+      const why = reasonOf(error);
       throw new StorageError(`can't use ${folder} for --data: ${why}`);
     }
     const syncFolder = () => folderSync(this.#names);
@@ -87,7 +88,7 @@ export class Folder {
     try {
       action();
     } catch (error) {
-      const why = error instanceof Error ? error.message : error;
+      const why = reasonOf(error);
       this.#report(`${join(this.#options.folder, "catalog")}: ${why}`);
     }
   }
@@ -185,7 +186,7 @@ export class Folder {
     try {
       await file.dispose();
     } catch (error) {
-      this.#report(`${file.path}: ${error instanceof Error ? error.message : error}`);
+      this.#report(`${file.path}: ${reasonOf(error)}`);
     }
   }
 
@@ -224,7 +225,7 @@ export class Folder {
           await this.#putAside(key, error);
           return;
         }
-        this.#report(error instanceof Error ? error.message : String(error));
+        this.#report(reasonOf(error));
       } finally {
         this.#open.delete(key);
       }
@@ -246,7 +247,7 @@ export class Folder {
       try {
         await this.#inTurn(key, () => this.#expireRoom(key, limit));
       } catch (error) {
-        this.#report(error instanceof Error ? error.message : String(error));
+        this.#report(reasonOf(error));
         // It is looked at again later, so that it is not in the way of others.
         this.#note(() => this.#catalog.closed(key, now));
       }

@@ -2,6 +2,7 @@
 import { Database, SQLiteError } from "bun:sqlite";
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { reasonOf } from "../../../reason.ts";
 import { StorageError } from "./store.ts";
 
 /**
@@ -25,7 +26,7 @@ export function lockFolder(folder: string, patience: number): Database {
     if (error instanceof SQLiteError && /BUSY|LOCKED/.test(error.code ?? "")) {
       throw new StorageError(`another relay uses ${folder}; give each its own --data`);
     }
-    const why = error instanceof Error ? error.message : error;
+    const why = reasonOf(error);
     throw new StorageError(`can't use ${folder} for --data: ${why}`);
   }
 }

@@ -14,14 +14,12 @@ import { commit } from "../commit.ts";
 import type { Log, LogEvents } from "../log.ts";
 import type { Ring } from "../ring.ts";
 import type { Run } from "../run.ts";
-import { type RoomFile, StorageError, type Store } from "./store.ts";
+import { BATCH_BYTES, type RoomFile, StorageError, type Store } from "./store.ts";
 
 /** How often the policy "second" syncs, in milliseconds. */
 const SYNC_MS = 1000;
 /** How long the disk may take for one answer, in milliseconds: then it is not to be waited for. */
 const STALL_MS = 30_000;
-/** What a run in the file may hold, in bytes; one entry at least. A reader may need all of it. */
-export const RUN_BYTES = 32 * 1024;
 
 export interface DiskLogOptions {
   readonly store: Store;
@@ -99,7 +97,7 @@ export class DiskLog implements Log {
 
   async #write(batch: Batch): Promise<void> {
     const { store, events, runtime, time } = this.#options;
-    const runs = batch.runs(this.ring.next, RUN_BYTES);
+    const runs = batch.runs(this.ring.next, BATCH_BYTES);
     const stall = runtime.clock.after(STALL_MS, () =>
       this.#lose(new Error(`the disk has not answered for ${STALL_MS / 1000} s`)),
     );

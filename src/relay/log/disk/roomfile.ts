@@ -7,6 +7,7 @@
  * the disk before the database has any of it, and the database before the log begins anew.
  */
 import { closeSync, existsSync, openSync, statSync } from "node:fs";
+import { reasonOf } from "../../../reason.ts";
 import { asRun, cut, joined, type Run } from "../run.ts";
 import { attempt } from "./attempt.ts";
 import { type Descriptors, dataSync } from "./descriptors.ts";
@@ -189,7 +190,7 @@ export class RoomFile {
     try {
       await this.sync();
     } catch (error) {
-      throw new StorageError(`${this.path}: ${error instanceof Error ? error.message : error}`);
+      throw new StorageError(`${this.path}: ${reasonOf(error)}`);
     }
   }
 
@@ -514,7 +515,7 @@ const isNumber = (value: unknown): value is number =>
 const sizeOf = (bytes: unknown) => (bytes instanceof Uint8Array ? bytes.length : 0);
 
 function syncFault(path: string, error: unknown): Error {
-  return new Error(`${path}: can't be synced: ${error instanceof Error ? error.message : error}`);
+  return new Error(`${path}: can't be synced: ${reasonOf(error)}`);
 }
 
 /** Runs something that opens a table; closes it where that fails. */

@@ -2,6 +2,7 @@
  * A folder of SQLite files, in a thread of its own: a disk that is slow, or hangs, holds up nobody who
  * doesn't wait for it.
  */
+import { reasonOf } from "../../../reason.ts";
 import type { Run } from "../run.ts";
 import { bootId } from "./boot.ts";
 import { type FolderOptions, type Opened, pack, unpack } from "./calls.ts";
@@ -172,7 +173,7 @@ async function inTime(action: Promise<unknown>, report: (problem: string) => voi
   try {
     await Promise.race([action, late]);
   } catch (error) {
-    report(error instanceof Error ? error.message : String(error));
+    report(reasonOf(error));
   } finally {
     clearTimeout(timer);
   }

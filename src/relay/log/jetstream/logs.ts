@@ -1,5 +1,6 @@
 /** The logs of rooms that several relays serve, all in JetStream. */
 import { ProtocolError } from "../../../protocol/errors.ts";
+import { reasonOf } from "../../../reason.ts";
 import type { Runtime } from "../../../runtime.ts";
 import type { Budget } from "../budget.ts";
 import type { Log, LogEvents, Logs } from "../log.ts";
@@ -29,7 +30,7 @@ export class JetStreamLogs implements Logs {
       return await JetStreamLog.open(this.#stream, key, ring, this.#budget, this.#runtime, events);
     } catch (error) {
       if (error instanceof ProtocolError) throw error;
-      const why = error instanceof Error ? error.message : String(error);
+      const why = reasonOf(error);
       throw new Error(`room ${key.slice(0, 8)}: ${why}`);
     }
   }
